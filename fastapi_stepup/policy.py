@@ -1,0 +1,147 @@
+"""StepUpPolicy: what a step-up must look like, decided without I/O."""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal
+
+from fastapi_stepup.claims import Claims
+from fastapi_stepup.errors import ConfigurationError, ImpersonationRefused, StepUpRequired
+
+Duration = int | float | timedelta | str
+Requirement = Literal["step_up", "amr", "acr"]
+Reason = Literal["missing", "expired"]
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
+_LONGEST: Final = 10 * 365 * 86400
+_VALUE: Final = re.compile(r"[!#-\[\]-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """One requirement that the claims do not meet.
+
+    Args:
+        requirement: `"step_up"`, `"amr"` or `"acr"`.
+        reason: `"missing"`, or `"expired"` when a step-up is there but too old.
+    """
+
+    requirement: Requirement
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class StepUpPolicy:
+    """What a route asks of a session beyond being signed in.
+
+    Every asked dimension must hold: `su` is `true`, and the step-up is no older than *max_age*,
+    and one of *amr* was used, and one of *acr* was reached. What a token does not say counts as
+    unmet. Descope has no claim for the time of the step-up, so its age is `now - iat` of the
+    token that carries `su`; a refresh ends a step-up, so that age cannot be renewed silently.
+
+    Does not check the token itself: only give it claims of a verified one.
+
+    Args:
+        max_age: Longest age of the step-up: seconds, a `timedelta`, or `"90s"`, `"5m"`, `"2h"`,
+            `"1d"`. Whole seconds. `None` accepts it for as long as the token lives. `0` accepts
+            only the second of the step-up itself and is hardly ever what you want.
+        amr: Authentication methods (RFC 8176, Descope's `"sms"`, `"webauthn"`, `"mfa"` …); any one
+            of them meets the requirement.
+        acr: Authentication context classes; any one of them meets the requirement.
+
+    Raises:
+        ConfigurationError: A duration or a value cannot be used; the message says what can.
+    """
+
+    max_age: int | None
+    amr: tuple[str, ...]
+    acr: tuple[str, ...]
+
+    def __init__(
+        self,
+        *,
+        max_age: Duration | None = None,
+        amr: Iterable[str] | str = (),
+        acr: Iterable[str] | str = (),
+    ) -> None:
+        seconds = None if max_age is None else whole_seconds("max_age", max_age)
+        object.__setattr__(self, "max_age", seconds)
+        object.__setattr__(self, "amr", _values("amr", amr))
+        object.__setattr__(self, "acr", _values("acr", acr))
+
+    def assess(self, claims: Claims, *, now: float) -> tuple[Unmet, ...]:
+        """Return everything that *claims* leave unmet at *now* (epoch seconds); empty is a pass."""
+        unmet: list[Unmet] = []
+        if not claims.stepped_up:
+            unmet.append(Unmet("step_up", "missing"))
+        elif self.max_age is not None and math.floor(now) - claims.issued_at > self.max_age:
+            unmet.append(Unmet("step_up", "expired"))
+        if self.amr and not set(self.amr).intersection(claims.amr):
+            unmet.append(Unmet("amr", "missing"))
+        if self.acr and not set(self.acr).intersection(claims.acr):
+            unmet.append(Unmet("acr", "missing"))
+        return tuple(unmet)
+
+    def is_met_by(self, claims: Claims, *, now: float) -> bool:
+        """Whether *claims* meet this policy at *now* (epoch seconds)."""
+        return not self.assess(claims, now=now)
+
+    def enforce(self, claims: Claims, *, now: float) -> None:
+        """Let *claims* pass or say what is unmet.
+
+        Raises:
+            ImpersonationRefused: Somebody else acts for the user; no step-up can cure that.
+            StepUpRequired: Something is missing or expired.
+        """
+        if claims.impersonated:
+            raise ImpersonationRefused
+        unmet = self.assess(claims, now=now)
+        if unmet:
+            raise StepUpRequired(
+                [{"requirement": u.requirement, "reason": u.reason} for u in unmet],
+                max_age=self.max_age,
+                acr_values=self.acr,
+                amr=self.amr,
+            )
+
+
+def whole_seconds(name: str, value: Duration) -> int:
+    """Return a duration as whole seconds.
+
+    Args:
+        name: The option's name, for the message.
+        value: Seconds, a `timedelta`, or digits and one of `s`, `m`, `h`, `d`.
+
+    Raises:
+        ConfigurationError: Negative, fractional, endless, of another type or not readable.
+    """
+    seconds: float | None = None
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, str):
+        found = _DURATION.fullmatch(value)
+        seconds = None if found is None else int(found[1]) * _UNITS[found[2]]
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = value
+    if seconds is None or not 0 <= seconds <= _LONGEST or seconds != int(seconds):
+        msg = (
+            f"{name}={value!r} is not a duration: give whole seconds (300), a timedelta, or a "
+            'string such as "90s", "5m", "2h" or "1d", from 0 to ten years.'
+        )
+        raise ConfigurationError(msg)
+    return int(seconds)
+
+
+def _values(name: str, values: Iterable[str] | str) -> tuple[str, ...]:
+    listed = (values,) if isinstance(values, str) else tuple(values)
+    for value in listed:
+        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+            msg = (
+                f"{name} takes strings of printable ASCII without spaces, quotes and "
+                f"backslashes, not {value!r}."
+            )
+            raise ConfigurationError(msg)
+    return tuple(dict.fromkeys(listed))

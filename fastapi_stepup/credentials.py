@@ -1,0 +1,159 @@
+"""Credentials: from a connection to the one session token it presents, or a refusal."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from starlette.requests import HTTPConnection
+
+from fastapi_stepup.errors import (
+    ConfigurationError,
+    CrossSiteRequest,
+    InvalidRequest,
+    Unauthenticated,
+)
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+_COOKIE_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ORIGIN: Final = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+_HTTP_SCHEMES: Final = {"ws": "http", "wss": "https"}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credential:
+    """The one token that a request presents, and which way it came."""
+
+    token: str
+    source: Literal["header", "cookie"]
+
+
+class CredentialReader:
+    """Finds the session token of a request: exactly one, the `Authorization` field first.
+
+    A field that is there but unusable never falls through to a cookie. Tokens in the query, in a
+    form or under other names are not looked for (RFC 9700 section 2.1, RFC 6750 section 2). A
+    cookie authenticates an unsafe method or a WebSocket only with same-origin evidence. Does not
+    look into the token.
+
+    Args:
+        session_cookie: Name of the cookie that holds the session token; `None` reads no cookies.
+        refresh_cookie: Name of the cookie that holds the refresh token; `None` reads none.
+        allowed_origins: Origins (`https://app.example.com`) whose pages may use the cookies too.
+
+    Raises:
+        ConfigurationError: A cookie name or an origin is malformed.
+    """
+
+    def __init__(
+        self,
+        *,
+        session_cookie: str | None = "DS",
+        refresh_cookie: str | None = "DSR",
+        allowed_origins: Iterable[str] = (),
+    ) -> None:
+        for name in (session_cookie, refresh_cookie):
+            if name is not None and not (isinstance(name, str) and _COOKIE_NAME.fullmatch(name)):
+                msg = f"{name!r} is not a cookie name; None turns reading it off."
+                raise ConfigurationError(msg)
+        if session_cookie is not None and session_cookie == refresh_cookie:
+            msg = "session_cookie and refresh_cookie must differ."
+            raise ConfigurationError(msg)
+        self.session_cookie = session_cookie
+        self.refresh_cookie = refresh_cookie
+        listed = () if isinstance(allowed_origins, str) else tuple(allowed_origins)
+        if isinstance(allowed_origins, str) or None in map(_origin, listed):
+            msg = 'allowed_origins is a tuple of origins such as "https://app.example.com".'
+            raise ConfigurationError(msg)
+        self.allowed_origins = frozenset(map(_origin, listed))
+
+    def read(self, connection: HTTPConnection) -> Credential:
+        """Return the session token that *connection* presents.
+
+        Raises:
+            Unauthenticated: There is none.
+            InvalidRequest: There are several, or the `Authorization` field cannot be read.
+            CrossSiteRequest: A cookie came where it needs same-origin evidence, without any.
+        """
+        fields = _fields(connection, b"authorization")
+        if len(fields) > 1:
+            raise InvalidRequest
+        if fields and fields[0].strip():
+            return Credential(_bearer_token(fields[0]), "header")
+        token = self._cookie(connection, self.session_cookie)
+        if token is None:
+            raise Unauthenticated
+        self._require_same_origin(connection)
+        return Credential(token, "cookie")
+
+    def refresh_token(self, connection: HTTPConnection) -> str | None:
+        """Return the refresh token in the refresh cookie, if there is one.
+
+        Raises:
+            InvalidRequest: The cookie comes twice, so one of them may be planted.
+        """
+        return self._cookie(connection, self.refresh_cookie)
+
+    def _cookie(self, connection: HTTPConnection, name: str | None) -> str | None:
+        if name is None:
+            return None
+        prefix = name + "="
+        # By hand: http.cookies lets the last duplicate win and unquotes values.
+        values = [
+            pair.strip(" \t").removeprefix(prefix)
+            for field in _fields(connection, b"cookie")
+            for pair in field.split(";")
+            if pair.strip(" \t").startswith(prefix)
+        ]
+        if len(values) > 1:
+            raise InvalidRequest
+        return values[0] or None if values else None
+
+    def _require_same_origin(self, connection: HTTPConnection) -> None:
+        scope = connection.scope
+        if scope["type"] == "http" and scope["method"] in SAFE_METHODS:
+            return
+        origins = _fields(connection, b"origin")
+        sites = _fields(connection, b"sec-fetch-site")
+        origin = _origin(origins[0]) if len(origins) == 1 else None
+        if origin is not None and origin in self.allowed_origins:
+            return
+        # Sec-Fetch-Site is written by the browser and cannot be set by a page.
+        same = sites in (["same-origin"], ["none"])
+        if not sites:
+            same = origin is not None and origin == _own_origin(connection)
+        if not same or len(origins) > 1:
+            raise CrossSiteRequest
+
+
+def _bearer_token(field: str) -> str:
+    """Return the credentials of a `Bearer` field (RFC 9110 section 11.6.2)."""
+    scheme, _, rest = field.strip(" \t").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthenticated
+    token = rest.lstrip(" ")
+    if not token or "," in token:
+        raise InvalidRequest
+    return token
+
+
+def _fields(connection: HTTPConnection, name: bytes) -> list[str]:
+    headers = connection.scope["headers"]
+    return [value.decode("latin-1") for field, value in headers if field.lower() == name]
+
+
+def _origin(value: str) -> str | None:
+    """Return a serialised origin (RFC 6454 section 6.2) in its usual form, else `None`."""
+    found = _ORIGIN.fullmatch(value.lower()) if isinstance(value, str) else None
+    if found is None:
+        return None
+    scheme, host, port = found.groups()
+    return f"{scheme}://{host}:{port or _DEFAULT_PORTS[scheme]}"
+
+
+def _own_origin(connection: HTTPConnection) -> str | None:
+    hosts = _fields(connection, b"host")
+    scheme = connection.scope.get("scheme", "http")
+    return _origin(f"{_HTTP_SCHEMES.get(scheme, scheme)}://{hosts[0]}") if len(hosts) == 1 else None

@@ -1,0 +1,1 @@
+"""The tests of fastapi-stepup; `python -m tests` runs them together with every other check."""

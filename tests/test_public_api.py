@@ -1,0 +1,61 @@
+"""The public names: those of `fastapi_stepup`, no more and no fewer."""
+
+import subprocess
+import sys
+
+import pytest
+
+import fastapi_stepup
+
+NAMES = [
+    "Challenge",
+    "Claims",
+    "DescopeClient",
+    "JWKSCache",
+    "RequireSession",
+    "RequireStepUp",
+    "StepUpGuard",
+    "StepUpMiddleware",
+    "StepUpPolicy",
+    "StepUpRule",
+    "TokenVerifier",
+    "claims_from",
+    "errors",
+    "install",
+    "stepup_router",
+]
+
+
+def test_all_lists_the_public_names_sorted() -> None:
+    """`__all__` is the whole public API, in sorted order."""
+    assert list(fastapi_stepup.__all__) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_name_can_be_imported(name: str) -> None:
+    """Each public name is there, and is the same object each time."""
+    assert getattr(fastapi_stepup, name) is getattr(fastapi_stepup, name)
+
+
+def test_dir_lists_the_public_names() -> None:
+    """Completion offers each public name before any of them was used."""
+    assert set(NAMES) <= set(dir(fastapi_stepup))
+
+
+def test_other_names_are_refused() -> None:
+    """A name that does not exist is the usual `AttributeError`, which names it and the module."""
+    name = "StepDown"
+
+    with pytest.raises(AttributeError, match=r"'fastapi_stepup' has no attribute 'StepDown'"):
+        getattr(fastapi_stepup, name)
+
+
+def test_importing_the_package_alone_does_not_import_fastapi() -> None:
+    """The core can be used in a Starlette app without paying for FastAPI."""
+    program = "import sys; from fastapi_stepup import StepUpGuard; print('fastapi' in sys.modules)"
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,52 @@
+"""A local stand-in for Descope, and the assertions that go with it.
+
+Everything here is imported on first use, because the pytest plugin is loaded by every pytest run of
+an environment and must cost nothing to those that do not use it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi_stepup.testing.assertions import assert_step_up_challenge
+    from fastapi_stepup.testing.emulator import DescopeEmulator
+    from fastapi_stepup.testing.keys import REMOVE, SigningKey
+    from fastapi_stepup.testing.project import Message, ReceivedRequest
+    from fastapi_stepup.testing.sessions import Tokens
+    from fastapi_stepup.testing.users import User
+
+__all__ = [
+    "REMOVE",
+    "DescopeEmulator",
+    "Message",
+    "ReceivedRequest",
+    "SigningKey",
+    "Tokens",
+    "User",
+    "assert_step_up_challenge",
+]
+
+_HOMES = {
+    "REMOVE": "keys",
+    "DescopeEmulator": "emulator",
+    "Message": "project",
+    "ReceivedRequest": "project",
+    "SigningKey": "keys",
+    "Tokens": "sessions",
+    "User": "users",
+    "assert_step_up_challenge": "assertions",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, imported yet or not."""
+    return sorted({*globals(), *__all__})

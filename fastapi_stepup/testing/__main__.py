@@ -1,0 +1,85 @@
+"""`python -m fastapi_stepup.testing`: serve the Descope emulator."""
+
+import argparse
+import ipaddress
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, TextIO
+
+from fastapi_stepup.testing.emulator import DEFAULT_PROJECT_ID, DescopeEmulator
+from fastapi_stepup.testing.serving import UvicornMissing, server_for, url_of
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve an emulator from the command line and return the exit code."""
+    options = _parser().parse_args(arguments)
+    if not _is_loopback(options.host) and not options.expose:
+        _say(f"{_EXPOSED.format(host=options.host)} Pass --expose if you mean it.", to=sys.stderr)
+        return 2
+    try:
+        emulator = DescopeEmulator(options.project_id, issuer=options.issuer)
+        server = server_for(emulator)
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        listener = socket.create_server((options.host, options.port), family=family)
+    except (UvicornMissing, ValueError, OSError) as error:
+        _say(f"The emulator did not start: {error}", to=sys.stderr)
+        return 1
+    if not _is_loopback(options.host):
+        _say(f"WARNING: {_EXPOSED.format(host=options.host)}", to=sys.stderr)
+    with listener:
+        _say(_READY.format(project_id=emulator.project_id, url=url_of(listener)))
+        with suppress(KeyboardInterrupt):
+            server.run([listener])
+    return 0
+
+
+_LAST_PORT: Final = 65535
+_EXPOSED: Final = (
+    "{host} is not a loopback address: whoever reaches it can read every code and mint every token."
+)
+_READY: Final = """\
+Descope emulator for project {project_id} on {url}
+  Python SDK   DESCOPE_BASE_URI={url} DESCOPE_PROJECT_ID={project_id}
+  Go SDK       DESCOPE_BASE_URL={url} DESCOPE_PROJECT_ID={project_id}
+  Node SDK     DescopeClient({{ projectId: "{project_id}", baseUrl: "{url}" }})
+  your guard   StepUpGuard.for_descope("{project_id}", base_url="{url}")
+  codes sent   GET {url}/_emulator/outbox
+Press Ctrl+C to stop."""
+
+
+def _say(text: str, *, to: TextIO | None = None) -> None:
+    print(text, file=to, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fastapi_stepup.testing",
+        description="Serve a local Descope emulator that the official SDKs run against.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=_port, default=8085, help="port; 0 takes a free one (8085)")
+    parser.add_argument("--project-id", default=DEFAULT_PROJECT_ID, help="the emulated project")
+    parser.add_argument("--issuer", help="the tokens' iss (the project id)")
+    parser.add_argument(
+        "--expose", action="store_true", help="allow a host that others reach, as in a container"
+    )
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _LAST_PORT:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return int(text)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Signing keys, their key set with rotation, and compact JWS signing, good or hostile."""
+
+import base64
+import json
+import secrets
+import string
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final, TypeAlias
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import get_default_algorithms
+
+# Descope refuses a key that is more than twelve rotations old.
+_KEPT_ROTATIONS: Final = 12
+_ALGORITHMS: Final = get_default_algorithms()
+# Key pairs of signing keys that are gone, ready for the next one. A test run makes hundreds of
+# emulators.
+_idle: Final[deque[RSAPrivateKey]] = deque()
+
+
+class Removal(Enum):
+    """The type of `REMOVE`."""
+
+    REMOVE = "REMOVE"
+
+
+REMOVE: Final = Removal.REMOVE
+"""As the value of a claim or header parameter: leave it out. `None` is JSON `null`."""
+
+
+def random_id(prefix: str) -> str:
+    """Return *prefix* and 27 random characters, the form of every Descope id."""
+    alphabet = string.ascii_letters + string.digits
+    return prefix + "".join(secrets.choice(alphabet) for _ in range(27))
+
+
+class SigningKey:
+    """An RSA-2048 key pair under a fresh key id.
+
+    No two living signing keys share a pair. The pair of one that is garbage collected may serve a
+    later one, under another `kid`: whatever the first signed names a key that the second's key set
+    lacks.
+    """
+
+    def __init__(self) -> None:
+        self.kid: str = random_id("SK")
+        try:
+            self._pair = _idle.pop()
+        except IndexError:
+            self._pair = generate_private_key(public_exponent=65537, key_size=2048)
+        weakref.finalize(self, _idle.append, self._pair).atexit = False
+
+    def __repr__(self) -> str:
+        return f"SigningKey(kid={self.kid!r})"
+
+    @property
+    def jwk(self) -> dict[str, str]:
+        """The public half as a member of a JWK set (RFC 7517 section 4)."""
+        numbers = self._pair.public_key().public_numbers()
+        return {
+            "alg": "RS256",
+            "e": _base64url(numbers.e.to_bytes(3, "big")),
+            "kid": self.kid,
+            "kty": "RSA",
+            "n": _base64url(numbers.n.to_bytes(256, "big")),
+            "use": "sig",
+        }
+
+    @property
+    def public_pem(self) -> bytes:
+        """The public half as PEM, the classical "secret" of an algorithm confusion attack."""
+        return self._pair.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+HostileKey: TypeAlias = (
+    SigningKey | RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey | bytes
+)
+"""What a token can be signed with; bytes are an HMAC secret."""
+
+
+class KeyRing:
+    """The signing keys of one project, newest first.
+
+    The first key is generated when it is first needed.
+    """
+
+    def __init__(self) -> None:
+        self._keys: list[SigningKey] = []
+
+    @property
+    def current(self) -> SigningKey:
+        """The key that signs."""
+        if not self._keys:
+            self._keys.append(SigningKey())
+        return self._keys[0]
+
+    def rotate(self) -> SigningKey:
+        """Sign with a new key from now on; keep the last twelve valid."""
+        self._keys = [SigningKey(), self.current, *self._keys[1:]][: _KEPT_ROTATIONS + 1]
+        return self.current
+
+    def revoke(self) -> SigningKey:
+        """Sign with a new key from now on; drop all others."""
+        self._keys = [SigningKey()]
+        return self.current
+
+    def find(self, kid: object) -> SigningKey:
+        """Return the key *kid*.
+
+        Raises:
+            LookupError: It is unknown, or no longer valid.
+        """
+        for key in self._keys:
+            if key.kid == kid:
+                return key
+        raise LookupError("no such key")
+
+    def holds(self, key: SigningKey) -> bool:
+        """Tell whether tokens signed by *key* are still good."""
+        return key in self._keys
+
+    def jwks(self) -> list[dict[str, str]]:
+        """Return the public keys, the current one first."""
+        return [self.current.jwk, *(key.jwk for key in self._keys[1:])]
+
+
+def replaced(values: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+    """Return *values* with *changes* made; `REMOVE` takes a member out."""
+    return {name: value for name, value in {**values, **changes}.items() if value is not REMOVE}
+
+
+def compact_jws(header: Mapping[str, object], claims: Mapping[str, object], key: HostileKey) -> str:
+    """Return *claims* as a compact JWS, whatever the header says (RFC 7515 section 7.1).
+
+    The signature is made by the algorithm that *header* names: empty for `none`, an HMAC for
+    `HS256` and its like. Where the header names no known algorithm, RS256 is used.
+
+    Raises:
+        TypeError: *key* does not fit the algorithm.
+    """
+    signing_input = f"{_base64url(_json(header))}.{_base64url(_json(claims))}"
+    named = header.get("alg")
+    algorithm = named if isinstance(named, str) and named in _ALGORITHMS else "RS256"
+    message = signing_input.encode()
+    if isinstance(key, SigningKey):
+        key = key.public_pem if algorithm.startswith("HS") else key._pair  # noqa: SLF001
+    signature: bytes = _ALGORITHMS[algorithm].sign(message, key)
+    return f"{signing_input}.{_base64url(signature)}"
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _base64url(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()

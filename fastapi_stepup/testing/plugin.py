@@ -1,0 +1,91 @@
+"""The pytest plugin: a Descope emulator for each test.
+
+With the guard named in the configuration, a test needs nothing else:
+
+```toml
+[tool.pytest]
+stepup_guard = "shop.main:guard"
+```
+
+```python
+def test_checkout_needs_a_step_up(descope_emulator, client):
+    ann = descope_emulator.sign_in("ann@example.com")
+    assert_step_up_challenge(client.post("/checkout", headers=ann.headers))
+```
+
+Without it, override the fixture `stepup_guard`, or attach by hand:
+`with descope_emulator.attach(guard): ...`. `-p no:fastapi_stepup` turns the plugin off.
+
+This module is imported by every pytest run of an environment, so it imports nothing but pytest.
+"""
+
+import pkgutil
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from fastapi_stepup.guard import StepUpGuard
+    from fastapi_stepup.testing.emulator import DescopeEmulator
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the plugin's settings."""
+    parser.addini(
+        "stepup_guard",
+        "guard that the fixture descope_emulator is attached to, as 'package.module:name'",
+        default="",
+    )
+    parser.addini(
+        "descope_project_id",
+        "project id of the fixture descope_emulator when no guard is configured",
+        default="",
+    )
+
+
+@pytest.fixture
+def stepup_guard(request: pytest.FixtureRequest) -> "StepUpGuard | None":
+    """The guard that `descope_emulator` is attached to: the one of the setting `stepup_guard`.
+
+    Override it in a `conftest.py` when the guard is made by a fixture. None attaches nothing.
+    """
+    location = request.config.getini("stepup_guard")
+    return _imported(location) if location else None
+
+
+@pytest.fixture
+def descope_project_id(
+    request: pytest.FixtureRequest, stepup_guard: "StepUpGuard | None"
+) -> str | None:
+    """The project id of `descope_emulator`: the guard's, or the setting `descope_project_id`.
+
+    None is the emulator's own default.
+    """
+    if stepup_guard is not None:
+        return stepup_guard.project_id
+    configured: str = request.config.getini("descope_project_id")
+    return configured or None
+
+
+@pytest.fixture
+def descope_emulator(
+    stepup_guard: "StepUpGuard | None", descope_project_id: str | None
+) -> "Iterator[DescopeEmulator]":
+    """A fresh `DescopeEmulator`, attached to `stepup_guard` for the time of the test."""
+    from fastapi_stepup.testing.emulator import DescopeEmulator  # noqa: PLC0415 - lazy
+
+    emulator = DescopeEmulator(descope_project_id) if descope_project_id else DescopeEmulator()
+    with emulator.attach(stepup_guard) if stepup_guard else nullcontext():
+        yield emulator
+
+
+def _imported(location: str) -> Any:
+    try:
+        return pkgutil.resolve_name(location)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise pytest.UsageError(
+            f"The setting stepup_guard = {location!r} does not lead to a guard ({error}). "
+            "Write it as 'package.module:name'."
+        ) from error

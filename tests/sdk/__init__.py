@@ -1,0 +1,1 @@
+"""Tests that run Descope's official SDKs against the served emulator."""

@@ -1,0 +1,76 @@
+"""What the tests of the official SDKs share: a served emulator, and an app behind a guard."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import httpx2
+import pytest
+from fastapi import Depends, FastAPI
+from starlette.testclient import TestClient
+
+from fastapi_stepup import Claims, RequireStepUp, StepUpGuard
+from fastapi_stepup.testing import DescopeEmulator, assert_step_up_challenge
+
+
+@dataclass(frozen=True)
+class Served:
+    """An emulator on a socket."""
+
+    emulator: DescopeEmulator
+    url: str
+
+    @property
+    def project_id(self) -> str:
+        """The project it serves."""
+        return self.emulator.project_id
+
+    @property
+    def code(self) -> str:
+        """The latest code."""
+        return self.emulator.outbox[-1].code
+
+
+@dataclass(frozen=True)
+class Shop:
+    """An app whose checkout needs a step-up, by keys from the served emulator."""
+
+    client: TestClient
+
+    def lets_in(self, token: str) -> bool:
+        """Tell whether the checkout accepts a session token."""
+        return self._checkout(token).status_code == 200
+
+    def challenges(self, token: str) -> bool:
+        """Tell whether the checkout asks the session to step up; anything else is an error."""
+        return bool(assert_step_up_challenge(self._checkout(token), max_age=300))
+
+    def finds_invalid(self, token: str) -> bool:
+        """Tell whether the checkout refuses the token as none of a session."""
+        refused = self._checkout(token)
+        return (refused.status_code, refused.json()["detail"]["code"]) == (401, "invalid_token")
+
+    def _checkout(self, token: str) -> httpx2.Response:
+        return self.client.post("/checkout", headers={"Authorization": f"Bearer {token}"})
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """A fresh emulator on a free port of this machine."""
+    emulator = DescopeEmulator()
+    with emulator.serve() as url:
+        yield Served(emulator, url)
+
+
+@pytest.fixture
+def shop(served: Served) -> Shop:
+    """An app that knows the emulator by its URL alone, as it would know Descope."""
+    guard = StepUpGuard.for_descope(served.project_id, base_url=served.url)
+    app = FastAPI()
+    needed = Depends(RequireStepUp(guard, max_age="5m"))
+
+    @app.post("/checkout")
+    async def checkout(claims: Annotated[Claims, needed]) -> str:
+        return claims.subject
+
+    return Shop(TestClient(app))

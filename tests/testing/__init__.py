@@ -1,0 +1,1 @@
+"""Tests of the emulator, its plugin and its assertions."""

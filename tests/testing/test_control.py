@@ -1,0 +1,119 @@
+"""The control routes, by which other languages drive the emulator."""
+
+from typing import Any
+
+import jwt
+import pytest
+
+from fastapi_stepup.testing import DescopeEmulator
+from tests.testing.conftest import Caller, Clock, error_of
+
+
+def test_project_is_told(caller: Caller, emulator: DescopeEmulator) -> None:
+    """A test in another language learns what it talks to."""
+    told = caller.client.get("/_emulator/project").json()
+    assert told == {"project_id": emulator.project_id, "issuer": emulator.project_id}
+
+
+def test_outbox_is_read(caller: Caller, emulator: DescopeEmulator) -> None:
+    """Codes can be read, all or those of one login id."""
+    caller.start("bob@example.com", action="signup-in")
+    caller.start(delivery="sms")
+    messages = caller.client.get("/_emulator/outbox").json()["messages"]
+    assert [sent["login_id"] for sent in messages] == ["bob@example.com", "ann@example.com"]
+    only = caller.client.get("/_emulator/outbox", params={"login_id": "ann@example.com"}).json()
+    assert only == {
+        "messages": [
+            {
+                "delivery": "sms",
+                "to": "+15550100012",
+                "login_id": "ann@example.com",
+                "user_id": emulator.user("ann@example.com").user_id,
+                "code": emulator.outbox[-1].code,
+                "step_up": False,
+            }
+        ]
+    }
+
+
+def test_requests_are_read(caller: Caller) -> None:
+    """What arrived can be read; the control requests themselves are not kept."""
+    caller.start()
+    kept = caller.client.get("/_emulator/requests").json()["requests"]
+    assert [(received["method"], received["path"]) for received in kept] == [
+        ("POST", "/v1/auth/otp/signin/email")
+    ]
+    assert kept[0]["json"]["loginId"] == "ann@example.com"
+
+
+def test_users_are_created(caller: Caller, emulator: DescopeEmulator) -> None:
+    """A user is created with everything that `create_user` takes."""
+    created = caller.client.post(
+        "/_emulator/users",
+        json={"login_id": "bob", "email": "bob@example.com", "login_ids": ["b"], "roles": ["x"]},
+    )
+    bob = emulator.user("b")
+    assert (201, {"user_id": bob.user_id, "login_ids": ["bob", "b"]}) == (
+        created.status_code,
+        created.json(),
+    )
+    assert (bob.email, bob.roles) == ("bob@example.com", ["x"])
+
+
+def test_tokens_are_minted(caller: Caller, clock: Clock) -> None:
+    """Sign-in and step-up give tokens, of the age that is asked for."""
+    body = {"login_id": "bob@example.com", "amr": ["sms"], "age": 60, "expires_in": 5}
+    for route, stepped_up in (("sign-in", None), ("step-up", True)):
+        tokens = caller.client.post(f"/_emulator/{route}", json=body).json()
+        assert tokens.keys() == {"session_token", "refresh_token", "user_id", "login_id"}
+        claims = jwt.decode(tokens["session_token"], options={"verify_signature": False})
+        assert (stepped_up, ["sms"]) == (claims.get("su"), claims["amr"])
+        assert (clock.now - 60, clock.now + 5) == (claims["iat"], claims["exp"])
+
+
+def test_keys_are_rotated_and_revoked(caller: Caller, emulator: DescopeEmulator) -> None:
+    """Both answer with the id of the key that signs from then on."""
+    for action, count in (("rotate", 2), ("revoke", 1)):
+        told = caller.client.post(f"/_emulator/keys/{action}").json()
+        keys = caller.client.get(f"/v2/keys/{emulator.project_id}").json()["keys"]
+        assert (emulator.signing_key.kid, count) == (told["kid"], len(keys))
+
+
+def test_requests_fail_on_demand(caller: Caller) -> None:
+    """A failure is ordered, and control requests never fail."""
+    body = {"status": 429, "times": 1, "retry_after": 3, "path": "/v1", "code": "E1"}
+    assert caller.client.post("/_emulator/fail", json=body).json() == {}
+    assert caller.client.get("/_emulator/project").status_code == 200
+    refused = caller.start()
+    assert error_of(refused) == (429, "E1")
+    assert refused.headers["retry-after"] == "3"
+
+
+def test_everything_is_reset(caller: Caller, emulator: DescopeEmulator) -> None:
+    """A test in another language starts afresh."""
+    caller.start()
+    assert caller.client.post("/_emulator/reset").json() == {}
+    assert emulator.outbox == []
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        pytest.param({}, "with the member 'login_id'", id="missing"),
+        pytest.param([], "must be a JSON object", id="list"),
+        pytest.param({"login_id": "bob", "mail": ""}, "Unknown member 'mail'", id="unknown"),
+        pytest.param({"login_id": 1}, "'login_id' has the wrong type", id="type"),
+        pytest.param({"login_id": "ann@example.com"}, "exists already", id="known-user"),
+    ],
+)
+def test_mistakes_are_explained(caller: Caller, body: Any, sentence: str) -> None:
+    """A sentence says what is wrong with the request."""
+    refused = caller.client.post("/_emulator/users", json=body)
+    assert refused.status_code == 400
+    assert sentence in refused.json()["error"]
+
+
+def test_empty_body_is_explained(caller: Caller) -> None:
+    """A body is needed where a member is."""
+    refused = caller.client.post("/_emulator/users")
+    assert (refused.status_code, "login_id" in refused.json()["error"]) == (400, True)

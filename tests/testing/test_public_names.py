@@ -1,0 +1,43 @@
+"""The public names of `fastapi_stepup.testing`."""
+
+import subprocess
+import sys
+
+import pytest
+
+from fastapi_stepup import testing
+
+
+@pytest.mark.parametrize("name", testing.__all__)
+def test_name_can_be_imported(name: str) -> None:
+    """Each public name is there, is the same object each time, and is documented."""
+    value = getattr(testing, name)
+    assert value is getattr(testing, name)
+    assert value.__doc__
+
+
+def test_all_is_sorted_and_listed() -> None:
+    """`__all__` is sorted as the linter sorts it, and `dir` lists it."""
+    constants = [name for name in testing.__all__ if name.isupper()]
+    others = [name for name in testing.__all__ if not name.isupper()]
+    assert list(testing.__all__) == sorted(constants) + sorted(others)
+    assert set(testing.__all__) <= set(dir(testing))
+
+
+def test_other_names_are_refused() -> None:
+    """A typing mistake is an AttributeError."""
+    with pytest.raises(AttributeError, match="no attribute 'Emulator'"):
+        _ = testing.Emulator
+
+
+def test_plugin_costs_nothing_to_those_who_do_not_use_it() -> None:
+    """Importing the plugin imports no web framework, no HTTP client and no cryptography."""
+    program = (
+        "import sys, fastapi_stepup.testing.plugin as p\n"
+        "heavy = {'fastapi', 'starlette', 'httpx', 'cryptography', 'jwt', 'uvicorn', 'anyio'}\n"
+        "print(*sorted(heavy & sys.modules.keys()))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (run.stdout, run.stderr) == ("\n", "")

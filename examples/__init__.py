@@ -1,0 +1,1 @@
+"""Programs that show fastapi-stepup at work; each one starts with `python -m examples.<name>`."""

@@ -1,0 +1,5 @@
+"""Starts the shop: `python -m examples.tee_hee_tees`."""
+
+from examples.tee_hee_tees.serve import main
+
+main()

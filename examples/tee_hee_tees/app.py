@@ -1,0 +1,134 @@
+"""The shop as an application factory, so that each test has a shop of its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import httpx
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from examples.tee_hee_tees.doors import Doors, SignInFirst
+from examples.tee_hee_tees.pages import (
+    account_pages,
+    cart_pages,
+    checkout_route,
+    demo_inbox,
+    shop_window,
+)
+from examples.tee_hee_tees.signin import SignIn
+from examples.tee_hee_tees.signin_pages import SignInPages
+from examples.tee_hee_tees.store import Store
+from examples.tee_hee_tees.views import HERE, Views
+from fastapi_stepup import StepUpGuard, install, stepup_router
+from fastapi_stepup.testing import DescopeEmulator
+
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # Not `no-referrer`: with it browsers send `Origin: null` along with the shop's own forms.
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+TITLES: Final = {
+    403: "Not from here",
+    404: "Nothing on this shelf",
+    405: "Not like that",
+    422: "That does not fit",
+    503: "Back in a moment",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a shop is set up.
+
+    Args:
+        database: The SQLite file with carts and orders.
+        project_id: The Descope project; `None` runs on an emulator in this process.
+        transport: Where the shop's own HTTP goes instead of the network.
+    """
+
+    database: Path = Path("tee_hee_tees.sqlite3")
+    project_id: str | None = None
+    transport: httpx.AsyncBaseTransport | None = None
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return a shop; `app.state.emulator` is its emulator, or `None` on a real project."""
+    emulator = None if settings.project_id else DescopeEmulator()
+    transport = emulator.transport if emulator else settings.transport
+    guard = StepUpGuard.for_descope(
+        emulator.project_id if emulator else settings.project_id, transport=transport
+    )
+    store = Store(settings.database)
+    views = Views(store, (lambda: emulator.outbox) if emulator else None)
+    doors = Doors(guard)
+
+    app = FastAPI(title="Tee-Hee Tees", lifespan=guard.lifespan, docs_url=None, redoc_url=None)
+    app.state.emulator = emulator
+    install(app, guard)
+    app.include_router(stepup_router(guard))
+    app.include_router(checkout_route(store, guard))
+    app.include_router(shop_window(views, doors))
+    app.include_router(cart_pages(views, doors, store))
+    app.include_router(account_pages(views, doors, store))
+    app.include_router(SignInPages(views, store, SignIn(guard, transport=transport)).routes())
+    if emulator:
+        app.include_router(demo_inbox(views))
+    app.mount("/static", StaticFiles(directory=HERE / "static"))
+    app.add_middleware(SecurityHeaders)
+
+    @app.exception_handler(SignInFirst)
+    async def sign_in_first(_: Request, wish: SignInFirst) -> Response:
+        return RedirectResponse(f"/sign-in?next={wish.page}", HTTPStatus.SEE_OTHER)
+
+    def sorry(
+        request: Request, status: int, text: str, headers: Mapping[str, str] | None
+    ) -> Response:
+        if "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse({"detail": text}, status, headers)
+        title = TITLES.get(status, "That did not work")
+        page = views.page(request, "error.html", None, status=status, title=title, text=text)
+        page.headers.update(headers or {})
+        return page
+
+    @app.exception_handler(AnyHTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        return sorry(request, error.status_code, error.detail, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def misfit(request: Request, _: RequestValidationError) -> Response:
+        return sorry(request, 422, "Some of what was sent is not what this page takes.", None)
+
+    return app
+
+
+class SecurityHeaders:
+    """Adds what tells a browser to run nothing but the shop's own files, and to cache no page."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+
+        async def send_secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-cache" if "etag" in headers else "no-store")
+            await send(message)
+
+        await self.app(scope, receive, send_secured)

@@ -1,0 +1,71 @@
+"""Who may see a page: the guard's decision, answered the way a person in a browser expects."""
+
+from typing import Final
+
+from fastapi import HTTPException, Request
+from starlette.requests import HTTPConnection
+
+from fastapi_stepup import Claims, RequireSession, StepUpGuard, errors
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+
+
+class SignInFirst(Exception):
+    """A page needs a session; the answer is a way to sign in and come back.
+
+    Args:
+        page: The first segment of the page's path, which is also its name.
+    """
+
+    def __init__(self, page: str) -> None:
+        super().__init__(page)
+        self.page = page
+
+
+class Doors:
+    """The dependencies of pages; what fetch talks to uses the guard's own.
+
+    Args:
+        guard: Decides; nothing is verified here.
+    """
+
+    def __init__(self, guard: StepUpGuard) -> None:
+        self.session = RequireSession(guard)
+
+    async def visitor(self, connection: HTTPConnection) -> Claims | None:
+        """Return the claims of whoever is signed in, or `None`: browsing is open to all."""
+        try:
+            return await self.session(connection)
+        except errors.StepUpError:
+            return None
+
+    async def shopper(self, connection: HTTPConnection) -> Claims:
+        """Return the claims of whoever is signed in.
+
+        Raises:
+            SignInFirst: Nobody is, or the session has ended.
+            HTTPException: The request cannot be let in for another reason.
+        """
+        try:
+            return await self.session(connection)
+        except (errors.Unauthenticated, errors.InvalidToken):
+            raise SignInFirst(connection.url.path.split("/")[1]) from None
+        except errors.StepUpError as refusal:
+            raise HTTPException(refusal.status, refusal.text, dict(refusal.headers)) from refusal
+
+
+def same_origin(request: Request) -> None:
+    """Refuse a form that another site sent, also where there is no session cookie to protect.
+
+    The guard does this for requests that a cookie authenticates. Signing in has none yet, and a
+    person tricked into another's account would shop for them.
+
+    Raises:
+        HTTPException: 403; neither `Sec-Fetch-Site` nor `Origin` says same-origin.
+    """
+    if request.method in SAFE_METHODS:
+        return
+    site = request.headers.get("sec-fetch-site")
+    own = f"{request.url.scheme}://{request.url.netloc}"
+    if site != "same-origin" and (site or request.headers.get("origin") != own):
+        raise HTTPException(403, "This form can only be sent from the shop's own pages.")

@@ -1,0 +1,70 @@
+"""How the shop looks: templates, and what every page shows around its own content."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.templating import Jinja2Templates
+from starlette.responses import Response
+
+from examples.tee_hee_tees.catalogue import euros
+from examples.tee_hee_tees.store import Store
+from fastapi_stepup import Claims
+from fastapi_stepup.testing import Message
+
+HERE: Final = Path(__file__).parent
+INBOX_SIZE: Final = 3
+
+
+class Views:
+    """Renders the pages.
+
+    Args:
+        store: Where the number beside "Cart" comes from.
+        outbox: Returns what the emulator sent, oldest first; `None` on real Descope, whose
+            messages go to their addressees only.
+    """
+
+    def __init__(self, store: Store, outbox: Callable[[], list[Message]] | None) -> None:
+        self.store = store
+        self.outbox = outbox
+        self.templates = Jinja2Templates(HERE / "templates")
+        self.templates.env.filters |= {"euros": euros, "day": day, "pretty": pretty}
+
+    def page(
+        self,
+        request: Request,
+        template: str,
+        claims: Claims | None,
+        *,
+        status: int = HTTPStatus.OK,
+        **context: Any,
+    ) -> Response:
+        """Return *template* as a page for the person that *claims* are about, if there is one."""
+        in_cart = self.store.cart(claims.subject) if claims else []
+        messages = None if self.outbox is None else self.outbox()[: -INBOX_SIZE - 1 : -1]
+        around = {
+            "claims": claims,
+            "cart_count": sum(line.quantity for line in in_cart),
+            "messages": messages,
+            "here": request.url.path.split("/")[1],
+        }
+        return self.templates.TemplateResponse(
+            request, template, around | context, status_code=status
+        )
+
+
+def day(moment: datetime | float) -> str:
+    """Return a moment, or epoch seconds, such as `24 November 2026, 09:30 UTC`."""
+    if not isinstance(moment, datetime):
+        moment = datetime.fromtimestamp(moment, UTC)
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+
+
+def pretty(claims: Mapping[str, Any]) -> str:
+    """Return claims as indented JSON."""
+    return json.dumps(claims, indent=2, ensure_ascii=False, default=dict)

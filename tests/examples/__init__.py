@@ -1,0 +1,1 @@
+"""Tests that drive the programs under `examples/`."""

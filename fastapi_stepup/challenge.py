@@ -4,18 +4,22 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 _NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TEXT: Final = r"[\t !#-\[\]-~\x80-\xff]*"
+_PAIR: Final = r"\\[\t -~\x80-\xff]"
 _SCHEME: Final = re.compile(_NAME)
-_TOKEN68: Final = re.compile(r"([0-9A-Za-z._~+/-]+=*)[ \t]*(?=,|$)")
+_TOKEN68: Final = re.compile(r"[0-9A-Za-z._~+/-]+=*(?=[ \t]*(?:,|$))")
 _PARAM: Final = re.compile(
-    rf"({_NAME})[ \t]*=[ \t]*(?:({_NAME})|\"((?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*)\")"
+    rf"({_NAME})[ \t]*=[ \t]*(?:({_NAME})|\"({_TEXT}(?:{_PAIR}{_TEXT})*)\")"
     r"[ \t]*(?=,|$)"
 )
 _DIGITS: Final = 10
+_SPACES: Final = re.compile(r" *")
 _SEPARATOR: Final = re.compile(r"[ \t]*(?:,[ \t]*)*")
 _ESCAPED: Final = re.compile(r"\\(.)")
+_ACR: Final = re.compile(r"[!#-\[\]-~]+")
 _PLAIN_TEXT: Final = re.compile(r"[ !#-\[\]-~]*")
 _QUOTABLE_TEXT: Final = re.compile(r"[ -~]*")
 
@@ -31,7 +35,8 @@ class Challenge:
     Args:
         scheme: The authentication scheme, `"Bearer"`.
         params: Parameter names to values. Names are stored in lower case. Values are printable
-            ASCII; RFC 6750 section 3 forbids `"` and `\` in `error` and `error_description`.
+            ASCII; RFC 6750 section 3 forbids `"` and `\` in `error`, `error_description`,
+            `error_uri` and `scope`.
         token68: The bare credential form that schemes such as `Negotiate` use; excludes *params*.
 
     Raises:
@@ -90,14 +95,18 @@ class Challenge:
         Raises:
             ValueError: A value cannot be carried, or *max_age* is negative.
         """
-        if max_age is not None and max_age < 0:
-            msg = "max_age is a non-negative number of seconds."
+        if max_age is not None and (type(max_age) is not int or max_age < 0):
+            msg = "max_age is a non-negative whole number of seconds."
+            raise ValueError(msg)
+        classes = (acr_values,) if isinstance(acr_values, str) else tuple(acr_values)
+        if not all(_ACR.fullmatch(name) for name in classes):
+            msg = "acr_values are printable ASCII without spaces, quotes and backslashes."
             raise ValueError(msg)
         given = {
             "realm": realm,
             "error": error,
             "error_description": error_description,
-            "acr_values": " ".join(acr_values) or None,
+            "acr_values": " ".join(classes) or None,
             "max_age": None if max_age is None else str(max_age),
         }
         return cls("Bearer", {name: value for name, value in given.items() if value is not None})
@@ -113,7 +122,7 @@ class Challenge:
             ValueError: The value is not a list of challenges, or repeats a parameter.
         """
         challenges: list[Self] = []
-        position = _SEPARATOR.match(value).end()  # type: ignore[union-attr]  # matches empty
+        position = _end(_SEPARATOR, value, 0)
         while position < len(value):
             challenge, position = cls._parse_one(value, position)
             challenges.append(challenge)
@@ -129,10 +138,11 @@ class Challenge:
         params: dict[str, str] = {}
         token68: str | None = None
         if value.startswith(" ", position):
-            position = len(value) - len(value[position:].lstrip(" "))
-            found = _PARAM.match(value, position)
+            position = _end(_SPACES, value, position)
+            # The first of the parameters may be an empty list element.
+            found = _PARAM.match(value, _end(_SEPARATOR, value, position))
             if found is None and (bare := _TOKEN68.match(value, position)):
-                token68, position = bare[1], bare.end()
+                token68, position = bare[0], bare.end()
             while found is not None:
                 name = found[1].lower()
                 if name in params:
@@ -141,16 +151,12 @@ class Challenge:
                 quoted = found[3]
                 params[name] = found[2] if quoted is None else _ESCAPED.sub(r"\1", quoted)
                 position = found.end()
-                following = _SEPARATOR.match(value, position).end()  # type: ignore[union-attr]
-                found = _PARAM.match(value, following)
-        end = _SEPARATOR.match(value, position).end()  # type: ignore[union-attr]
+                found = _PARAM.match(value, _end(_SEPARATOR, value, position))
+        end = _end(_SEPARATOR, value, position)
         if end < len(value) and "," not in value[position:end]:
             msg = f"Unreadable challenge parameter at character {position}."
             raise ValueError(msg)
-        challenge = cls(scheme[0], token68=token68)
-        # A foreign challenge may hold what we would not write, so it bypasses our own rules.
-        object.__setattr__(challenge, "params", MappingProxyType(params))
-        return challenge, end
+        return cls._restored(scheme[0], params, token68), end
 
     def __str__(self) -> str:
         if self.token68 is not None:
@@ -159,7 +165,17 @@ class Challenge:
         return f"{self.scheme} {params}".rstrip(" ")
 
     def __hash__(self) -> int:
-        return hash((self.scheme, tuple(self.params.items()), self.token68))
+        return hash((self.scheme, frozenset(self.params.items()), self.token68))
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return type(self)._restored, (self.scheme, dict(self.params), self.token68)  # noqa: SLF001
+
+    @classmethod
+    def _restored(cls, scheme: str, params: dict[str, str], token68: str | None) -> Self:
+        challenge = cls(scheme, token68=token68)
+        # A foreign challenge may hold what we would not write, so it bypasses our own rules.
+        object.__setattr__(challenge, "params", MappingProxyType(params))
+        return challenge
 
     @property
     def realm(self) -> str | None:
@@ -188,7 +204,13 @@ class Challenge:
         return int(value) if value.isascii() and value.isdigit() and len(value) <= _DIGITS else None
 
 
-_RESTRICTED: Final = frozenset({"error", "error_description"})
+_RESTRICTED: Final = frozenset({"error", "error_description", "error_uri", "scope"})
+
+
+def _end(pattern: re.Pattern[str], value: str, position: int) -> int:
+    """Return where *pattern*, which may match nothing, ends."""
+    found = pattern.match(value, position)
+    return position if found is None else found.end()
 
 
 def _quoted(value: str) -> str:

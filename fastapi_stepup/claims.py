@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from starlette.requests import HTTPConnection
 
 CLAIMS_SCOPE_KEY: Final = "fastapi_stepup.claims"
+
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -16,7 +18,8 @@ class Claims:
 
     An instance means that signature and registered claims held when it was made. It does not
     mean that the session is stepped up: read `stepped_up`, or let a policy decide. It never
-    holds the token itself, and its `repr` shows no personal data.
+    holds the token itself. Its `repr` shows no claim: a project may put an address into `sub`.
+    Can be copied and pickled.
 
     Args:
         raw: All claims as the token has them; objects as read-only mappings, arrays as tuples.
@@ -96,28 +99,51 @@ class Claims:
         return tuple(v for v in value if isinstance(v, str)) if isinstance(value, tuple) else ()
 
     def __repr__(self) -> str:
-        return f"Claims(subject={self.subject!r}, stepped_up={self.stepped_up})"
+        return f"Claims(stepped_up={self.stepped_up})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Claims):
+            return NotImplemented
+        # To Python, 1 equals True; only one of the two is a step-up.
+        return self.stepped_up == other.stepped_up and self.raw == other.raw
 
     def __hash__(self) -> int:
-        return hash((self.issuer, self.subject, self.issued_at, self.expires_at))
+        return hash(tuple(self.raw.get(name) for name in ("iss", "sub", "iat", "exp")))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any]]:
+        return type(self), (_thaw(self.raw),)
 
 
 def freeze(value: Any) -> Any:
     """Return *value* with every JSON object as a read-only mapping and every array as a tuple."""
+    # Parsed JSON has plain types only; asking abstract classes about each member is slow.
+    kind = type(value)
+    if kind is list or isinstance(value, (list, tuple)):
+        return tuple([m if type(m) in _SCALARS else freeze(m) for m in value])
+    if kind is dict or isinstance(value, Mapping):
+        return MappingProxyType(
+            {n: m if type(m) in _SCALARS else freeze(m) for n, m in value.items()}
+        )
+    return value
+
+
+def _thaw(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return MappingProxyType({name: freeze(member) for name, member in value.items()})
-    if isinstance(value, (list, tuple)):
-        return tuple(freeze(member) for member in value)
+        return {name: _thaw(member) for name, member in value.items()}
+    if isinstance(value, tuple):
+        return [_thaw(member) for member in value]
     return value
 
 
 def claims_from(connection: HTTPConnection) -> Claims:
     """Return the claims that a door (dependency or middleware) stored for this request.
 
-    Works on a `Request`, a `WebSocket` or any other `HTTPConnection`. Verifies nothing itself.
+    Works on a `Request`, a `WebSocket` or any other `HTTPConnection`. Verifies nothing itself, and
+    does not say which policy the door asked for: a door that a session is enough for stores too.
 
     Raises:
-        LookupError: No door ran for this request, so there is nothing that can be trusted.
+        LookupError: No door ran for this request, so there is nothing that can be trusted; or two
+            guards stored different claims, so it is open whose are meant.
     """
     stored = connection.scope.get(CLAIMS_SCOPE_KEY)
     if not isinstance(stored, Mapping) or not stored:
@@ -126,5 +152,12 @@ def claims_from(connection: HTTPConnection) -> Claims:
             "in front of this code."
         )
         raise LookupError(msg)
-    claims: Claims = next(reversed(list(stored.values())))
+    claims: Claims
+    claims, *others = stored.values()
+    if any(other != claims for other in others):
+        msg = (
+            "Two guards stored different claims: take those of one with guard.authorize(…), "
+            "which verifies nothing twice, or from its dependency."
+        )
+        raise LookupError(msg)
     return claims

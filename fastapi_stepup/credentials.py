@@ -17,6 +17,7 @@ from fastapi_stepup.errors import (
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 _COOKIE_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_BEARER: Final = re.compile(r"[ \t]*bearer(?![!#$%&'*+.^_`|~0-9a-z-])", re.IGNORECASE | re.ASCII)
 _ORIGIN: Final = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _HTTP_SCHEMES: Final = {"ws": "http", "wss": "https"}
@@ -33,10 +34,11 @@ class Credential:
 class CredentialReader:
     """Finds the session token of a request: exactly one, the `Authorization` field first.
 
-    A field that is there but unusable never falls through to a cookie. Tokens in the query, in a
-    form or under other names are not looked for (RFC 9700 section 2.1, RFC 6750 section 2). A
-    cookie authenticates an unsafe method or a WebSocket only with same-origin evidence. Does not
-    look into the token.
+    A field that is there but unusable, even an empty one, never falls through to a cookie. Tokens
+    in the query, in a form or under other names are not looked for (RFC 9700 section 2.1, RFC 6750
+    section 2). A cookie authenticates an unsafe method or a WebSocket only with same-origin
+    evidence: `Sec-Fetch-Site`, or for a caller without it an `Origin` that is the request's own.
+    Does not look into the token.
 
     Args:
         session_cookie: Name of the cookie that holds the session token; `None` reads no cookies.
@@ -63,8 +65,9 @@ class CredentialReader:
             raise ConfigurationError(msg)
         self.session_cookie = session_cookie
         self.refresh_cookie = refresh_cookie
-        listed = () if isinstance(allowed_origins, str) else tuple(allowed_origins)
-        if isinstance(allowed_origins, str) or None in map(_origin, listed):
+        several = isinstance(allowed_origins, Iterable) and not isinstance(allowed_origins, str)
+        listed = tuple(allowed_origins) if several else (None,)
+        if None in map(_origin, listed):
             msg = 'allowed_origins is a tuple of origins such as "https://app.example.com".'
             raise ConfigurationError(msg)
         self.allowed_origins = frozenset(map(_origin, listed))
@@ -80,7 +83,7 @@ class CredentialReader:
         fields = _fields(connection, b"authorization")
         if len(fields) > 1:
             raise InvalidRequest
-        if fields and fields[0].strip():
+        if fields:
             return Credential(_bearer_token(fields[0]), "header")
         token = self._cookie(connection, self.session_cookie)
         if token is None:
@@ -130,21 +133,22 @@ class CredentialReader:
 
 def _bearer_token(field: str) -> str:
     """Return the credentials of a `Bearer` field (RFC 9110 section 11.6.2)."""
-    scheme, _, rest = field.strip(" \t").partition(" ")
-    if scheme.lower() != "bearer":
+    found = _BEARER.match(field)
+    if found is None:
         raise Unauthenticated
-    token = rest.lstrip(" ")
+    # An odd separator, a tab or a line fold, stays on the token and so makes it an invalid one.
+    token = field[found.end() :].rstrip(" \t").lstrip(" ")
     if not token or "," in token:
         raise InvalidRequest
     return token
 
 
 def _fields(connection: HTTPConnection, name: bytes) -> list[str]:
-    headers = connection.scope["headers"]
-    return [value.decode("latin-1") for field, value in headers if field.lower() == name]
+    raw = connection.headers.raw
+    return [value.decode("latin-1") for field, value in raw if field.lower() == name]
 
 
-def _origin(value: str) -> str | None:
+def _origin(value: object) -> str | None:
     """Return a serialised origin (RFC 6454 section 6.2) in its usual form, else `None`."""
     found = _ORIGIN.fullmatch(value.lower()) if isinstance(value, str) else None
     if found is None:

@@ -10,6 +10,7 @@ StepUpError (starlette HTTPException)
 ├── ImpersonationRefused     403   an impersonated session where step-up is asked
 ├── CrossSiteRequest         403   a cookie without same-origin evidence
 ├── KeysUnavailable          503   no usable key set
+├── RevocationUnavailable    503   the application's own revocation check failed
 └── HelperRouteError               answers of the helper routes only
     ├── InvalidBody            422   ├── SubjectMismatch        403
     ├── UnsupportedMediaType   415   ├── DeliveryUnavailable    400
@@ -23,6 +24,7 @@ What a client sees is fixed text from this file; no request data is ever reflect
 """
 
 import json
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, Final
@@ -63,6 +65,30 @@ class RejectReason(StrEnum):
     REVOKED = "revoked"
 
 
+class FailureReason(StrEnum):
+    """Why outbound HTTP gave nothing usable: a closed set, for operators, events and health.
+
+    Up to `NOT_JSON` any request can fail so; the rest is about key sets.
+    """
+
+    CONNECT = "connect"
+    TIMEOUT = "timeout"
+    TRANSPORT = "transport"
+    ENCODING = "encoding"
+    TOO_LARGE = "too_large"
+    NOT_JSON = "not_json"
+    REDIRECT = "redirect"
+    THROTTLED = "throttled"
+    CLIENT_ERROR = "client_error"
+    SERVER_ERROR = "server_error"
+    STATUS = "status"
+    NOT_MODIFIED = "not_modified"
+    NOT_A_KEY_SET = "not_a_key_set"
+    TOO_MANY_KEYS = "too_many_keys"
+    NO_USABLE_KEY = "no_usable_key"
+    UNEXPECTED = "unexpected"
+
+
 class Problem(dict[str, Any]):
     """An RFC 9457 problem as the `detail` of an `HTTPException`.
 
@@ -84,7 +110,8 @@ class StepUpError(HTTPException):
 
     Args:
         realm: The protection space named in the challenge; the guard fills it in.
-        retry_after: Seconds until a retry makes sense, sent as `Retry-After`.
+        retry_after: Seconds until a retry makes sense, sent as `Retry-After`: rounded up, and
+            kept between 1 and `MAX_RETRY_AFTER`.
         members: Extension members of the problem.
     """
 
@@ -96,10 +123,10 @@ class StepUpError(HTTPException):
     challenges: ClassVar[bool] = False
 
     def __init__(
-        self, *, realm: str | None = None, retry_after: int | None = None, **members: Any
+        self, *, realm: str | None = None, retry_after: float | None = None, **members: Any
     ) -> None:
         self.retry_after = (
-            None if retry_after is None else min(max(1, int(retry_after)), MAX_RETRY_AFTER)
+            None if retry_after is None else math.ceil(min(max(1, retry_after), MAX_RETRY_AFTER))
         )
         self.members = members
         self.realm = realm
@@ -253,7 +280,18 @@ class KeysUnavailable(StepUpError):
     title = "Verification keys unavailable"
     text = "Sessions cannot be verified right now. Try again shortly."
 
-    def __init__(self, *, retry_after: int = 1, realm: str | None = None) -> None:
+    def __init__(self, *, retry_after: float = 1, realm: str | None = None) -> None:
+        super().__init__(realm=realm, retry_after=retry_after)
+
+
+class RevocationUnavailable(StepUpError):
+    """The application's `is_revoked` failed, so nothing is known; nobody is logged out."""
+
+    status, code = 503, "revocation_unavailable"
+    title = "Revocation check unavailable"
+    text = "Sessions cannot be verified right now. Try again shortly."
+
+    def __init__(self, *, retry_after: float = 1, realm: str | None = None) -> None:
         super().__init__(realm=realm, retry_after=retry_after)
 
 
@@ -335,7 +373,7 @@ class TooManyAttempts(HelperRouteError):
     title = "Too many attempts"
     text = "Too many attempts. Wait a little and ask for a new code."
 
-    def __init__(self, *, retry_after: int = 60) -> None:
+    def __init__(self, *, retry_after: float = 60) -> None:
         super().__init__(retry_after=retry_after)
 
 
@@ -354,7 +392,7 @@ class DescopeUnavailable(HelperRouteError):
     title = "Authentication service unavailable"
     text = "The authentication service cannot be reached right now. Try again shortly."
 
-    def __init__(self, *, retry_after: int = 5) -> None:
+    def __init__(self, *, retry_after: float = 5) -> None:
         super().__init__(retry_after=retry_after)
 
 

@@ -39,8 +39,9 @@ class StepUpPolicy:
 
     Every asked dimension must hold: `su` is `true`, and the step-up is no older than *max_age*,
     and one of *amr* was used, and one of *acr* was reached. What a token does not say counts as
-    unmet. Descope has no claim for the time of the step-up, so its age is `now - iat` of the
-    token that carries `su`; a refresh ends a step-up, so that age cannot be renewed silently.
+    unmet, and so does the step-up of an impersonated session (`act`): its user proved nothing.
+    Descope has no claim for the time of the step-up, so its age is `now - iat` of the token that
+    carries `su`; a refresh ends a step-up, so that age cannot be renewed silently.
 
     Does not check the token itself: only give it claims of a verified one.
 
@@ -75,7 +76,7 @@ class StepUpPolicy:
     def assess(self, claims: Claims, *, now: float) -> tuple[Unmet, ...]:
         """Return everything that *claims* leave unmet at *now* (epoch seconds); empty is a pass."""
         unmet: list[Unmet] = []
-        if not claims.stepped_up:
+        if not claims.stepped_up or claims.impersonated:
             unmet.append(Unmet("step_up", "missing"))
         elif self.max_age is not None and math.floor(now) - claims.issued_at > self.max_age:
             unmet.append(Unmet("step_up", "expired"))
@@ -136,7 +137,8 @@ def whole_seconds(name: str, value: Duration) -> int:
 
 
 def _values(name: str, values: Iterable[str] | str) -> tuple[str, ...]:
-    listed = (values,) if isinstance(values, str) else tuple(values)
+    listed = (values,) if isinstance(values, str) or not isinstance(values, Iterable) else values
+    listed = tuple(listed)
     for value in listed:
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             msg = (

@@ -1,9 +1,13 @@
 """JSON as RFC 8259 and RFC 8725 want it: UTF-8, no duplicate members, no surprises."""
 
 import json
+import math
 from typing import Any, Final, NoReturn
 
+MAX_DEPTH: Final = 32
+
 _ESCAPE: Final = "\\u"
+_WHITESPACE: Final = " \t\n\r"
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -19,8 +23,16 @@ def _refuse_constant(_: str) -> NoReturn:
     raise ValueError(msg)
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        msg = "a number beyond what a double holds"
+        raise ValueError(msg)
+    return number
+
+
 _decoder: Final = json.JSONDecoder(
-    object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
+    object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant, parse_float=_finite
 )
 
 
@@ -28,15 +40,32 @@ def parse_object(data: bytes) -> dict[str, Any] | None:
     """Return the JSON object in *data*, or `None` for anything else.
 
     Refused: other encodings than UTF-8, a byte order mark, duplicate members on any level, `NaN`
-    and `Infinity`, lone surrogates, numbers that Python will not read, nesting that exhausts the
-    stack. Gives no reason and keeps no exception, since either would quote the input.
+    and `Infinity`, numbers that Python will not read or that overflow to infinity, lone
+    surrogates, nesting deeper than `MAX_DEPTH`. Gives no reason and keeps no exception, since
+    either would quote the input.
     """
     try:
-        text = data.decode("utf-8")
-        parsed = _decoder.decode(text)
+        text = data.decode("utf-8").strip(_WHITESPACE)
+        parsed, end = _decoder.raw_decode(text)
         if _ESCAPE in text:
             # A lone surrogate passes the parser and fails later, in a log or a header.
             json.dumps(parsed, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         return None
-    return parsed if isinstance(parsed, dict) else None
+    if not isinstance(parsed, dict) or end != len(text):
+        return None
+    # What the C parser can nest, recursive Python code that reads the result cannot.
+    brackets = text.count("{") + text.count("[")
+    return None if brackets > MAX_DEPTH and _is_deep(parsed) else parsed
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, (dict, list))
+        ]
+    return bool(level)

@@ -1,0 +1,363 @@
+"""The wire table: what each error tells a client, in both frameworks, and what it never tells."""
+
+import copy
+import json
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from fastapi_stepup import Challenge, StepUpGuard, errors, install
+from fastapi_stepup.errors import MAX_RETRY_AFTER, Problem, RejectReason, StepUpError
+from fastapi_stepup.testing import DescopeEmulator
+
+REALM = 'the "realm"'
+UNMET = [{"requirement": "step_up", "reason": "missing"}]
+
+
+def step_up_required() -> errors.StepUpRequired:
+    """Return a refusal that asks for everything."""
+    return errors.StepUpRequired(UNMET, max_age=300, acr_values=("phr", "phrh"), amr=("sms",))
+
+
+WIRE: list[Any] = [
+    # error, status, code, challenge (None, or its error), Retry-After
+    pytest.param(errors.Unauthenticated, 401, "unauthenticated", "", None, id="unauthenticated"),
+    pytest.param(errors.InvalidRequest, 400, "invalid_request", "invalid_request", None,
+                 id="invalid_request"),
+    pytest.param(lambda: errors.InvalidToken(RejectReason.EXPIRED), 401, "invalid_token",
+                 "invalid_token", None, id="invalid_token"),
+    pytest.param(step_up_required, 401, "insufficient_user_authentication",
+                 "insufficient_user_authentication", None, id="insufficient"),
+    pytest.param(errors.ImpersonationRefused, 403, "impersonation_refused", None, None,
+                 id="impersonation_refused"),
+    pytest.param(errors.CrossSiteRequest, 403, "cross_site_request", None, None,
+                 id="cross_site_request"),
+    pytest.param(errors.KeysUnavailable, 503, "keys_unavailable", None, "1",
+                 id="keys_unavailable"),
+    pytest.param(errors.RevocationUnavailable, 503, "revocation_unavailable", None, "1",
+                 id="revocation_unavailable"),
+    pytest.param(errors.InvalidBody, 422, "invalid_body", None, None, id="invalid_body"),
+    pytest.param(errors.UnsupportedMediaType, 415, "unsupported_media_type", None, None,
+                 id="unsupported_media_type"),
+    pytest.param(errors.BodyTooLarge, 413, "body_too_large", None, None, id="body_too_large"),
+    pytest.param(errors.RefreshTokenRequired, 400, "refresh_token_required", None, None,
+                 id="refresh_token_required"),
+    pytest.param(errors.DeliveryUnavailable, 400, "delivery_unavailable", None, None,
+                 id="delivery_unavailable"),
+    pytest.param(errors.OTPRejected, 400, "otp_rejected", None, None, id="otp_rejected"),
+    pytest.param(errors.OTPExpired, 400, "otp_expired", None, None, id="otp_expired"),
+    pytest.param(errors.TooManyAttempts, 429, "too_many_attempts", None, "60",
+                 id="too_many_attempts"),
+    pytest.param(errors.SubjectMismatch, 403, "subject_mismatch", None, None,
+                 id="subject_mismatch"),
+    pytest.param(errors.DescopeUnavailable, 503, "descope_unavailable", None, "5",
+                 id="descope_unavailable"),
+    pytest.param(errors.DescopeError, 502, "descope_error", None, None, id="descope_error"),
+]  # fmt: skip
+
+each_error = pytest.mark.parametrize(("make", "status", "code", "challenge", "wait"), WIRE)
+
+
+@each_error
+def test_wire_table(
+    make: Callable[[], StepUpError],
+    status: int,
+    code: str,
+    challenge: str | None,
+    wait: str | None,
+) -> None:
+    """Status, header and body of design section 5, on the error itself."""
+    error = make()
+    error.bind(realm=REALM)
+    headers = dict(error.headers)
+
+    assert isinstance(error, HTTPException)
+    assert error.status_code == error.status == error.problem["status"] == status
+    assert error.code == error.problem["code"] == code
+    assert error.problem["type"] == f"urn:fastapi-stepup:problem:{code}"
+    assert list(error.problem)[:5] == ["type", "title", "status", "detail", "code"]
+    assert error.problem["title"]
+    assert error.problem["detail"].endswith(".")
+    assert headers.pop("Cache-Control") == "no-store"
+    assert headers.pop("Retry-After", None) == wait
+    expected = None if challenge is None else [REALM, challenge or None]
+    written = [[c.realm, c.error] for c in Challenge.parse(headers.pop("WWW-Authenticate", ""))]
+    assert written == ([] if expected is None else [expected])
+    assert headers == {}
+
+
+def test_every_error_is_in_the_wire_table() -> None:
+    """A new error needs a row."""
+
+    def leaves(kind: type[StepUpError]) -> set[type[StepUpError]]:
+        below = {leaf for child in kind.__subclasses__() for leaf in leaves(child)}
+        return below or {kind}
+
+    made = {type(row.values[0]()) for row in WIRE}
+
+    assert made == {kind for kind in leaves(StepUpError) if kind.__module__ == errors.__name__}
+    assert len({kind.code for kind in made}) == len({kind.title for kind in made}) == len(made)
+
+
+def test_rfc_9110_each_401_has_a_challenge_and_nothing_else_lacks_a_reason() -> None:
+    """401 always, 400 for `invalid_request` as RFC 6750 section 3.1 says, else none."""
+    for row in WIRE:
+        error = row.values[0]()
+        asked = error.status == 401 or error.code == "invalid_request"
+        assert ("WWW-Authenticate" in error.headers) is asked
+
+
+def test_step_up_required_says_the_same_in_header_and_body() -> None:
+    """RFC 9470 section 3: everything in one challenge."""
+    error = step_up_required()
+    error.bind(realm="shop")
+
+    assert error.headers["WWW-Authenticate"] == (
+        'Bearer realm="shop", error="insufficient_user_authentication", error_description="This '
+        'action needs a fresh proof that it is you. Complete a step-up and try again.", '
+        'acr_values="phr phrh", max_age="300"'
+    )
+    assert error.problem == {
+        "type": "urn:fastapi-stepup:problem:insufficient_user_authentication",
+        "title": "Step-up authentication required",
+        "status": 401,
+        "detail": "This action needs a fresh proof that it is you. Complete a step-up and try "
+        "again.",
+        "code": "insufficient_user_authentication",
+        "unmet": UNMET,
+        "max_age": 300,
+        "acr_values": ["phr", "phrh"],
+        "amr": ["sms"],
+    }
+
+
+def test_step_up_required_leaves_out_what_is_not_asked() -> None:
+    """But not a `max_age` of zero."""
+    error, zero = errors.StepUpRequired(UNMET), errors.StepUpRequired(UNMET, max_age=0)
+
+    assert list(error.problem)[5:] == ["unmet"]
+    assert (error.challenge().max_age, error.challenge().acr_values) == (None, ())
+    assert zero.problem["max_age"] == zero.challenge().max_age == 0
+
+
+def test_bind_completes_the_wire_form_and_keeps_what_was_there() -> None:
+    """The guard adds its realm and routes; a second call replaces the realm and keeps the rest."""
+    error = step_up_required()
+    problem = error.problem
+    routes = {"start_uri": "/step-up/otp/start"}
+    error.bind(realm="one", step_up=routes)
+    error.bind(realm="two")
+
+    assert error.problem is problem
+    assert vars(error)["detail"] is problem
+    assert error.problem["step_up"] == routes
+    assert error.problem["unmet"] == UNMET
+    assert [c.realm for c in Challenge.parse(error.headers["WWW-Authenticate"])] == ["two"]
+
+
+def test_errors_of_two_requests_share_nothing() -> None:
+    """What is bound to one is not seen in the next."""
+    one, other = errors.Unauthenticated(), errors.Unauthenticated()
+    one.bind(realm="one", extra=1)
+
+    assert "extra" not in other.problem
+    assert other.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("wait", "sent"),
+    [
+        (-1, 1),
+        (0, 1),
+        (0.2, 1),
+        (1, 1),
+        (1.2, 2),
+        (59, 59),
+        (3600, 3600),
+        (3600.5, 3600),
+        (10**400, 3600),
+        (float("inf"), 3600),
+        (float("-inf"), 1),
+        (float("nan"), 1),
+    ],
+)
+@pytest.mark.parametrize(
+    "kind", [errors.KeysUnavailable, errors.TooManyAttempts, errors.DescopeUnavailable]
+)
+def test_retry_after_is_a_second_to_an_hour(
+    kind: type[errors.KeysUnavailable], wait: float, sent: int
+) -> None:
+    """Rounded up, so that nobody comes back too early, whatever the other side asked for."""
+    error = kind(retry_after=wait)
+
+    assert error.retry_after == sent <= MAX_RETRY_AFTER
+    assert error.headers["Retry-After"] == str(sent)
+
+
+def test_invalid_body_names_the_fields_at_fault() -> None:
+    """When it knows them."""
+    named = [{"field": "code", "problem": "missing"}]
+
+    assert errors.InvalidBody(named).problem["errors"] == named
+    assert "errors" not in errors.InvalidBody().problem
+    assert "errors" not in errors.InvalidBody([]).problem
+
+
+def test_extension_members_have_legal_names() -> None:
+    """RFC 9457 section 3.2: a letter first, then letters, digits and `_`; three or more."""
+    error = step_up_required()
+    error.bind(realm=None, step_up={})
+
+    for name in error.problem:
+        assert name.isidentifier()
+        assert name[0].isalpha()
+        assert len(name) >= 3
+
+
+@pytest.mark.parametrize("reason", RejectReason)
+def test_reason_of_an_invalid_token_is_for_operators_only(reason: RejectReason) -> None:
+    """It is on the object and in its `repr`, and not in what a client gets."""
+    error = errors.InvalidToken(reason, realm="shop")
+    baseline = errors.InvalidToken(RejectReason.MALFORMED, realm="shop")
+
+    assert error.reason is reason
+    assert repr(error) == f"InvalidToken({reason.value})"
+    assert (error.problem, error.headers) == (baseline.problem, baseline.headers)
+
+
+@each_error
+def test_ob_005_no_error_shows_more_than_fixed_text(
+    make: Callable[[], StepUpError],
+    status: int,
+    code: str,
+    challenge: str | None,
+    wait: str | None,
+) -> None:
+    """`str`, `repr` and `args` are short and fixed; copies and pickles come back the same."""
+    error = make()
+    error.bind(realm=REALM)
+
+    assert str(error) == f"{status} {code}: {error.text}"
+    assert repr(error).startswith(f"{type(error).__name__}(")
+    assert len(repr(error)) < 50
+    for twin in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert type(twin) is type(error)
+        assert (twin.problem, twin.headers) == (error.problem, error.headers)
+        assert vars(twin)["detail"] is twin.problem
+    known = {"status_code", "detail", "headers", "problem", "realm", "members", "retry_after"}
+    assert set(vars(error)) - known <= {"reason", "max_age", "acr_values"}
+
+
+def test_configuration_error_is_a_value_error() -> None:
+    """And no answer to a client."""
+    assert issubclass(errors.ConfigurationError, ValueError)
+    assert not issubclass(errors.ConfigurationError, HTTPException)
+
+
+def raising(make: Callable[[], StepUpError]) -> Callable[[Request], None]:
+    """Return an endpoint that answers with an error."""
+
+    def endpoint(request: Request) -> None:
+        raise make()
+
+    return endpoint
+
+
+@each_error
+def test_bare_starlette_answers_with_nothing_installed(
+    make: Callable[[], StepUpError],
+    status: int,
+    code: str,
+    challenge: str | None,
+    wait: str | None,
+) -> None:
+    """The problem is the body as JSON text; Starlette's own handler declares plain text."""
+    response = TestClient(Starlette(routes=[Route("/", raising(make))])).get("/")
+
+    assert (response.status_code, response.json()) == (status, make().problem)
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert int(response.headers["content-length"]) == len(response.content)
+    for name, value in make().headers.items():
+        assert response.headers[name] == value
+
+
+@each_error
+def test_fastapi_answers_with_nothing_installed(
+    make: Callable[[], StepUpError],
+    status: int,
+    code: str,
+    challenge: str | None,
+    wait: str | None,
+) -> None:
+    """FastAPI wraps the problem in `detail`, as it does with each `HTTPException`."""
+    app = FastAPI()
+    app.add_api_route("/", raising(make))
+    response = TestClient(app).get("/")
+
+    assert (response.status_code, response.json()) == (status, {"detail": make().problem})
+    assert response.headers["content-type"] == "application/json"
+    for name, value in make().headers.items():
+        assert response.headers[name] == value
+
+
+@pytest.mark.parametrize("make", [pytest.param(row.values[0], id=row.id) for row in WIRE])
+def test_installed_app_answers_with_the_bare_problem(
+    guard: StepUpGuard, make: Callable[[], StepUpError]
+) -> None:
+    """RFC 9457 section 3, in both frameworks."""
+    starlette, fastapi = Starlette(routes=[Route("/", raising(make))]), FastAPI()
+    fastapi.add_api_route("/", raising(make))
+
+    for app in (starlette, fastapi):
+        install(app, guard)
+        response = TestClient(app).get("/")
+        assert (response.status_code, response.json()) == (make().status, make().problem)
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.headers["cache-control"] == "no-store"
+
+
+def test_problem_encodes_as_json_text() -> None:
+    """In the charset that is asked for, without escapes that nobody needs."""
+    problem = Problem(title="Caf\u00e9", unmet=[])
+
+    assert problem.encode() == '{"title":"Caf\u00e9","unmet":[]}'.encode()
+    assert problem.encode("latin-1") == b'{"title":"Caf\xe9","unmet":[]}'
+    assert json.loads(json.dumps(problem)) == problem
+
+
+def test_no_request_data_is_reflected(guard: StepUpGuard, descope: DescopeEmulator) -> None:
+    """Whatever a hostile request carries, its refusal has none of it (HD-030, OB-009)."""
+
+    async def endpoint(request: Request) -> None:
+        await guard.authorize(request)
+
+    app = Starlette(debug=True, routes=[Route("/{rest:path}", endpoint, methods=["POST"])])
+    client = TestClient(app, base_url="http://canary.example")
+    token = descope.token(iss="canary", sub="canary")
+    tampered = descope.sign_in("canary@example.com").session_token[:-8] + "canaryAA"
+
+    for headers in (
+        {},
+        {"Authorization": "canary"},
+        {"Authorization": "Bearer canary"},
+        {"Authorization": "Bearer canary, Basic canary"},
+        {"Authorization": f"Bearer {token}"},
+        {"Authorization": f"Bearer {tampered}"},
+        {"Cookie": "DS=canary", "Origin": "https://canary.example"},
+        {"Cookie": "DS=canary", "Sec-Fetch-Site": "same-origin"},
+        {"Cookie": "DS=canary; DS=canary"},
+    ):
+        response = client.post("/canary?canary=canary", headers=headers, content="canary")
+        answer = f"{response.headers} {response.text}"
+        assert response.status_code in {400, 401, 403}
+        assert "canary" not in answer
+        assert "eyJ" not in answer
+        assert response.headers["cache-control"] == "no-store"

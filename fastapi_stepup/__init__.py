@@ -7,11 +7,14 @@ if TYPE_CHECKING:
     from fastapi_stepup import errors
     from fastapi_stepup.challenge import Challenge
     from fastapi_stepup.claims import Claims, claims_from
+    from fastapi_stepup.decorator import requires_step_up
     from fastapi_stepup.dependency import RequireSession, RequireStepUp
     from fastapi_stepup.descope import DescopeClient
     from fastapi_stepup.guard import StepUpGuard
     from fastapi_stepup.installation import install
+    from fastapi_stepup.inventory import GuardedRoute, guarded_routes
     from fastapi_stepup.jwks import JWKSCache
+    from fastapi_stepup.middleware import StepUpMiddleware, StepUpRule
     from fastapi_stepup.policy import StepUpPolicy
     from fastapi_stepup.router import stepup_router
     from fastapi_stepup.verifier import TokenVerifier
@@ -20,15 +23,20 @@ __all__ = [
     "Challenge",
     "Claims",
     "DescopeClient",
+    "GuardedRoute",
     "JWKSCache",
     "RequireSession",
     "RequireStepUp",
     "StepUpGuard",
+    "StepUpMiddleware",
     "StepUpPolicy",
+    "StepUpRule",
     "TokenVerifier",
     "claims_from",
     "errors",
+    "guarded_routes",
     "install",
+    "requires_step_up",
     "stepup_router",
 ]
 
@@ -37,14 +45,19 @@ _HOMES = {
     "Challenge": "challenge",
     "Claims": "claims",
     "DescopeClient": "descope",
+    "GuardedRoute": "inventory",
     "JWKSCache": "jwks",
     "RequireSession": "dependency",
     "RequireStepUp": "dependency",
     "StepUpGuard": "guard",
+    "StepUpMiddleware": "middleware",
     "StepUpPolicy": "policy",
+    "StepUpRule": "middleware",
     "TokenVerifier": "verifier",
     "claims_from": "claims",
+    "guarded_routes": "inventory",
     "install": "installation",
+    "requires_step_up": "decorator",
     "stepup_router": "router",
 }
 

@@ -1,7 +1,7 @@
 """RequireSession and RequireStepUp: the guard as FastAPI dependencies."""
 
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
@@ -12,7 +12,11 @@ from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.guard import StepUpGuard
 from fastapi_stepup.policy import Duration, StepUpPolicy
 
-_DESCRIPTION = "Session token of Descope, as a bearer token or in the session cookie."
+SCHEME_NAME: Final = "DescopeSession"
+SCHEME: Final = HTTPBearer(
+    bearerFormat="JWT",
+    description="Session token of Descope, as a bearer token or in the session cookie.",
+)
 
 
 class RequireSession(SecurityBase):
@@ -50,8 +54,8 @@ class RequireSession(SecurityBase):
         vars(self).update(
             guard=guard,
             policy=policy,
-            model=HTTPBearer(bearerFormat="JWT", description=_DESCRIPTION),
-            scheme_name="DescopeSession",
+            model=SCHEME,
+            scheme_name=SCHEME_NAME,
         )
 
     async def __call__(self, connection: HTTPConnection) -> Claims:

@@ -6,8 +6,10 @@ once, here: a reply to `verify` and `refresh` holds `sessionJwt`, `refreshJwt` (
 error holds `errorCode`, which alone is looked at.
 """
 
+import logging
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -34,12 +36,36 @@ DELIVERIES: Final[tuple[Delivery, ...]] = get_args(Delivery)
 _REGIONAL_LENGTH: Final = 32
 _RETRY_AFTER: Final = 60
 _MAX_TEXT: Final = 256
+_HIDDEN: Final = "***"
 
 _WRONG_CODE: Final = "E061102"
 _TOO_MANY_TRIES: Final = "E061103"
 _CODE_EXPIRED: Final = "E061104"
 _TOO_MANY_SENDS: Final = frozenset({"E032101", "E033005", "E130429"})
-_LOGGED_OUT: Final = "E064001"
+_BAD_TOKEN: Final = frozenset({"E061005", "E064001"})
+
+_exchanging: Final = ContextVar("fastapi_stepup.exchanging", default=False)
+
+
+class _WithoutReplyFields(logging.Filter):
+    """Drops what httpcore logs of Descope's reply headers: in cookie mode they hold tokens."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_reply = record.getMessage().startswith("receive_response_headers.complete")
+        return not (is_reply and _exchanging.get())
+
+
+for _protocol in ("http11", "http2"):
+    logging.getLogger(f"httpcore.{_protocol}").addFilter(_WithoutReplyFields())
+
+
+class Secret(str):
+    """Text that no `repr` shows: not that of a container, nor that of a frame's variables."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret()"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -70,7 +96,15 @@ class DescopeUser:
 
     def can_receive(self, delivery: Delivery) -> bool:
         """Whether there is an address on file for *delivery*."""
-        return (self.email if delivery == "email" else self.phone) is not None
+        return self._address(delivery) is not None
+
+    def login_id(self, delivery: Delivery) -> str:
+        """Return the login id to ask for a code with: the address itself where it is one."""
+        address = self._address(delivery)
+        return address if address in self.login_ids else self.login_ids[0]
+
+    def _address(self, delivery: Delivery) -> str | None:
+        return self.email if delivery == "email" else self.phone
 
 
 class DescopeClient:
@@ -83,6 +117,7 @@ class DescopeClient:
         project_id: The Descope project.
         base_url: Where the API is; see `base_url_for`.
         upstream: Sends the requests.
+        deadline: Seconds for each request, connect to last byte.
         clock: Gives epoch seconds.
     """
 
@@ -92,11 +127,13 @@ class DescopeClient:
         *,
         base_url: str = DEFAULT_BASE_URL,
         upstream: Upstream | None = None,
+        deadline: float = DEADLINE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.project_id = project_id
         self.base_url = base_url
-        self.upstream = upstream or Upstream()
+        self.upstream: Upstream = upstream or Upstream()
+        self._deadline = deadline
         self._clock = clock
 
     @property
@@ -123,9 +160,10 @@ class DescopeClient:
         if reply.status != 200:  # noqa: PLR2004
             raise self._refusal(reply, {400: DeliveryUnavailable(), 401: _revoked()})
         masked = _object(reply).get("maskedEmail" if delivery == "email" else "maskedPhone")
-        if not isinstance(masked, str) or len(masked) > _MAX_TEXT or "*" not in masked:
+        if not isinstance(masked, str) or len(masked) > _MAX_TEXT or not masked.isprintable():
             raise DescopeError
-        return masked
+        # An address too short to mask would come back whole.
+        return masked if "*" in masked else _HIDDEN
 
     async def verify_otp(self, delivery: Delivery, login_id: str, code: str) -> DescopeTokens:
         """Exchange a code for tokens. Does not check whose tokens they are: the caller must.
@@ -197,26 +235,31 @@ class DescopeClient:
         return Request(method, self.base_url + path, bearer=bearer, json=body, headers=headers)
 
     async def _send(self, request: Request) -> Reply:
+        exchanging = _exchanging.set(True)
         try:
-            return await self.upstream.send(request, deadline=DEADLINE, max_body=MAX_REPLY)
+            return await self.upstream.send(request, deadline=self._deadline, max_body=MAX_REPLY)
         except UpstreamFailure as failure:
             nonsense = failure.reason in {"encoding", "too_large"}
+        finally:
+            _exchanging.reset(exchanging)
         raise DescopeError if nonsense else DescopeUnavailable()
 
     def _refusal(self, reply: Reply, by_status: dict[int, StepUpError]) -> StepUpError:
-        """Map an error reply by Descope's code where it is known, else by status, never by text."""
-        asked = int(retry_after(reply, now=self._clock()) or 0)
+        """Map an error reply by Descope's code where it is known, else by status, never by text.
+
+        An error without a code is not Descope's, but that of something on the way.
+        """
+        asked = min(retry_after(reply, now=self._clock()) or 0, _RETRY_AFTER)
         if reply.status >= 500:  # noqa: PLR2004
-            return DescopeUnavailable(retry_after=min(asked, _RETRY_AFTER) or 5)
+            return DescopeUnavailable(retry_after=asked or 5)
         code = _error_code(reply)
         if reply.status == 429 or code in _TOO_MANY_SENDS or code == _TOO_MANY_TRIES:  # noqa: PLR2004
-            return TooManyAttempts(retry_after=min(asked, _RETRY_AFTER) or _RETRY_AFTER)
-        known: dict[str, StepUpError] = {
-            _WRONG_CODE: OTPRejected(),
-            _CODE_EXPIRED: OTPExpired(),
-            _LOGGED_OUT: _revoked(),
-        }
-        return known.get(code) or by_status.get(reply.status) or DescopeError()
+            return TooManyAttempts(retry_after=asked or _RETRY_AFTER)
+        if code in _BAD_TOKEN:
+            return _revoked()
+        known = {_WRONG_CODE: OTPRejected(), _CODE_EXPIRED: OTPExpired()}
+        by_code = by_status.get(reply.status) if code else None
+        return known.get(code) or by_code or DescopeError()
 
 
 def read_tokens(reply: Reply) -> DescopeTokens:
@@ -229,9 +272,10 @@ def read_tokens(reply: Reply) -> DescopeTokens:
     session = _text(body, "sessionJwt") or reply.cookie("DS")
     if session is None:
         raise DescopeError
+    refresh = _text(body, "refreshJwt") or reply.cookie("DSR")
     return DescopeTokens(
-        session_token=session,
-        refresh_token=_text(body, "refreshJwt") or reply.cookie("DSR"),
+        session_token=Secret(session),
+        refresh_token=None if refresh is None else Secret(refresh),
         session_expiration=_number(body, "sessionExpiration"),
         refresh_max_age=_number(body, "cookieMaxAge"),
     )
@@ -249,7 +293,8 @@ def read_user(reply: Reply) -> DescopeUser:
         raise DescopeError
     if not all(isinstance(login_id, str) and login_id for login_id in login_ids):
         raise DescopeError
-    return DescopeUser(user_id, tuple(login_ids), _text(body, "email"), _text(body, "phone"))
+    email, phone = _text(body, "email"), _text(body, "phone")
+    return DescopeUser(user_id, tuple(map(Secret, login_ids)), email, phone)
 
 
 def base_url_for(project_id: str) -> str:

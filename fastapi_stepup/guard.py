@@ -2,11 +2,12 @@
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Literal, Self
+from urllib.parse import quote
 
 import httpx
 from starlette.exceptions import WebSocketException
@@ -16,20 +17,30 @@ from starlette.websockets import WebSocket, WebSocketState
 
 from fastapi_stepup.challenge import Challenge
 from fastapi_stepup.claims import CLAIMS_SCOPE_KEY, Claims
-from fastapi_stepup.credentials import CredentialReader
-from fastapi_stepup.descope import DescopeClient, base_url_for
+from fastapi_stepup.credentials import Credential, CredentialReader
+from fastapi_stepup.descope import DEADLINE, DescopeClient, base_url_for
 from fastapi_stepup.errors import ConfigurationError, KeysUnavailable, StepUpError, StepUpRequired
-from fastapi_stepup.events import Emitter, EventHook, logger
+from fastapi_stepup.events import Emitter, EventHook, ReportOnly, logger
 from fastapi_stepup.jwks import MAX_STALE, TTL, JWKSCache, KeysHealth
-from fastapi_stepup.jws import MAX_TOKEN
-from fastapi_stepup.policy import StepUpPolicy
+from fastapi_stepup.jws import MAX_TOKEN, TYPES
+from fastapi_stepup.policy import Duration, StepUpPolicy
 from fastapi_stepup.upstream import Upstream, base_url as checked_base_url
-from fastapi_stepup.verifier import LEEWAY, TokenVerifier, checked_project_id, origin_of
+from fastapi_stepup.verdicts import VERDICTS
+from fastapi_stepup.verifier import (
+    LEEWAY,
+    RevocationHook,
+    TokenVerifier,
+    checked_project_id,
+    origin_of,
+)
 
 Warmup = Literal["require", "best-effort", "lazy"]
 
 PROJECT_ID_VARIABLE: Final = "DESCOPE_PROJECT_ID"
 BASE_URL_VARIABLE: Final = "DESCOPE_BASE_URI"
+
+CREDENTIAL_SCOPE_KEY: Final = "fastapi_stepup.credential"
+POLICIES_SCOPE_KEY: Final = "fastapi_stepup.policies"
 
 _POLICY_VIOLATION: Final = 1008
 _DENIAL: Final = "websocket.http.response"
@@ -48,11 +59,13 @@ class HelperRoutes:
 class GuardHealth:
     """The guard's state, safe to show: no token, key, URL or project id.
 
-    `ok` is false only when nothing can be verified at the moment.
+    `ok` is false only when nothing can be verified at the moment. `report_only` is true while
+    refusals are only reported: not a state to stay in.
     """
 
     ok: bool
     keys: KeysHealth
+    report_only: bool
 
 
 class StepUpGuard:
@@ -69,10 +82,14 @@ class StepUpGuard:
         verifier: Verifies tokens.
         descope: Talks to Descope for the helper routes.
         credentials: Finds the token of a connection.
-        upstream: Sends the outbound requests of *verifier*'s keys and of *descope*.
+        upstream: Sends the outbound requests of *descope*.
         realm: The protection space named in challenges; the project id by default.
         warmup: What entering the guard (or its lifespan) does about keys: `"require"` fails the
             start without them, `"best-effort"` tries and goes on, `"lazy"` waits for a request.
+        report_only: Let requests pass that would be refused, and say so in the log and as
+            `ReportOnly` events: for rolling a policy out. The middleware then refuses nothing; a
+            dependency still asks for a valid session, since it owes the handler its claims.
+        on_event: Called with each event.
         clock: Gives epoch seconds.
 
     Raises:
@@ -88,20 +105,29 @@ class StepUpGuard:
         upstream: Upstream,
         realm: str | None = None,
         warmup: Warmup = "best-effort",
+        report_only: bool = False,
+        on_event: EventHook | Emitter | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.verifier = verifier
-        self.keys = verifier.keys
+        self.keys: JWKSCache = verifier.keys
         self.descope = descope
         self.credentials = credentials
-        self.project_id = verifier.project_id
-        self.base_url = descope.base_url
-        self.realm = _checked_realm(self.project_id if realm is None else realm)
-        if warmup not in {"require", "best-effort", "lazy"}:
+        self.project_id: str = verifier.project_id
+        self.base_url: str = descope.base_url
+        self.realm: str = _checked_realm(self.project_id if realm is None else realm)
+        if warmup not in ("require", "best-effort", "lazy"):
             msg = f'warmup is "require", "best-effort" or "lazy", not {warmup!r}.'
             raise ConfigurationError(msg)
+        if not isinstance(report_only, bool):
+            msg = f"report_only is True or False, not {report_only!r}."
+            raise ConfigurationError(msg)
         self.warmup = warmup
+        self.report_only = report_only
         self.clock = clock
+        self._emit = on_event if isinstance(on_event, Emitter) else Emitter(on_event)
+        if report_only:
+            logger.warning("Report-only mode: step-up is not enforced, refusals are reported.")
         self._upstream = upstream
         self._helper_routes: list[HelperRoutes] = []
 
@@ -112,18 +138,25 @@ class StepUpGuard:
         *,
         base_url: str | None = None,
         audience: str | Iterable[str] | None = None,
+        any_audience: bool = False,
         issuers: Iterable[str] = (),
+        types: Iterable[str] = TYPES,
         algorithms: tuple[str, ...] = ("RS256",),
         leeway: float = LEEWAY,
+        max_lifetime: Duration | None = None,
         realm: str | None = None,
         session_cookie: str | None = "DS",
         refresh_cookie: str | None = "DSR",
         allowed_origins: Iterable[str] = (),
         require_session_name: bool = False,
         max_token_size: int = MAX_TOKEN,
+        verdict_cache_size: int = VERDICTS,
+        is_revoked: RevocationHook | None = None,
+        static_keys: Mapping[str, Any] | None = None,
         keys_ttl: float = TTL,
         keys_max_stale: float = MAX_STALE,
         warmup: Warmup = "best-effort",
+        report_only: bool = False,
         on_event: EventHook | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
@@ -135,18 +168,26 @@ class StepUpGuard:
             base_url: Descope's API; else the variable `DESCOPE_BASE_URI`, else Descope's own host
                 for the project's region. https, or http on a loopback host.
             audience: Accepted `aud` values; see `TokenVerifier`.
+            any_audience: Let tokens for any audience pass.
             issuers: Further accepted `iss` values, as exact strings.
+            types: Accepted `typ` values of token headers.
             algorithms: Accepted signature algorithms; Descope signs with RS256.
             leeway: Seconds of clock difference to allow for, 0 to 60.
+            max_lifetime: Longest time from `iat` to `exp` of a session token.
             realm: The protection space named in challenges.
             session_cookie: Cookie with the session token; `None` reads the header only.
             refresh_cookie: Cookie with the refresh token, for the helper routes.
             allowed_origins: Other origins whose pages may send the cookies.
             require_session_name: Refuse session tokens without `drn`.
             max_token_size: Longest token in characters.
+            verdict_cache_size: Number of verified tokens to remember; 0 turns that off.
+            is_revoked: Asked about the claims of every token that passed; see `TokenVerifier`.
+            static_keys: A JWK set to verify with for good, so that no key is ever fetched: for use
+                offline. A rotation of the project's keys then needs a new set and a restart.
             keys_ttl: Seconds until the key set is refreshed in the background.
             keys_max_stale: Seconds for which an unreachable key set is served on.
             warmup: What start-up does about keys.
+            report_only: Report refusals instead of making them; see the class.
             on_event: Called with each event (`fastapi_stepup.events`).
             transport: Where outbound HTTP goes instead of the network; the seam for tests.
             clock: Gives epoch seconds.
@@ -161,27 +202,38 @@ class StepUpGuard:
         if chosen is None:
             name, chosen = BASE_URL_VARIABLE, os.environ.get(BASE_URL_VARIABLE) or None
         url = checked_base_url(name, base_url_for(project) if chosen is None else chosen)
-        upstream = Upstream(transport)
+        # Descope answers a sign-in when the message is sent, which takes longer than a key set.
+        upstream = Upstream(transport, read_timeout=DEADLINE, total_timeout=DEADLINE)
         emitter = Emitter(on_event)
         descope = DescopeClient(project, base_url=url, upstream=upstream, clock=clock)
-        keys = JWKSCache(
-            descope.keys_url,
-            algorithms=algorithms,
-            ttl=keys_ttl,
-            max_stale=keys_max_stale,
-            upstream=upstream,
-            on_event=emitter,
-            wall=clock,
-        )
+        if static_keys is None:
+            keys = JWKSCache(
+                descope.keys_url,
+                algorithms=algorithms,
+                ttl=keys_ttl,
+                max_stale=keys_max_stale,
+                upstream=Upstream(transport),
+                on_event=emitter,
+                wall=clock,
+            )
+        else:
+            keys = JWKSCache.static(
+                static_keys, algorithms=algorithms, url=descope.keys_url, on_event=emitter
+            )
         verifier = TokenVerifier(
             keys,
             project_id=project,
             issuer_hosts={origin_of(url), origin_of(base_url_for(project))},
             issuers=issuers,
             audience=audience,
+            any_audience=any_audience,
+            types=types,
             leeway=leeway,
+            max_lifetime=max_lifetime,
             require_session_name=require_session_name,
             max_token_size=max_token_size,
+            verdict_cache_size=verdict_cache_size,
+            is_revoked=is_revoked,
             on_event=emitter,
             clock=clock,
         )
@@ -196,6 +248,8 @@ class StepUpGuard:
             upstream=upstream,
             realm=realm,
             warmup=warmup,
+            report_only=report_only,
+            on_event=emitter,
             clock=clock,
         )
 
@@ -205,9 +259,13 @@ class StepUpGuard:
         Raises:
             InvalidToken: A check failed.
             KeysUnavailable: No key set can be had.
+            RevocationUnavailable: `is_revoked` failed.
         """
+        verdict = self.verifier.verify(token)
+        # Reports of uncaught errors show the local variables of each frame.
+        del token
         try:
-            return await self.verifier.verify(token)
+            return await verdict
         except StepUpError as error:
             error.bind(realm=self.realm)
             raise
@@ -218,7 +276,7 @@ class StepUpGuard:
         """Return the claims of the session that *connection* presents, if it meets *policy*.
 
         The claims are kept in the scope: `claims_from` reads them, and a second call for the same
-        request verifies nothing again but always asks the policy.
+        request verifies nothing again while the token lives, but always asks the policy.
 
         Args:
             connection: A request or a WebSocket.
@@ -230,31 +288,114 @@ class StepUpGuard:
                 over HTTP: it is accepted already, or the server lacks the denial extension.
         """
         try:
-            claims = self._known_claims(connection)
-            if claims is None:
-                claims = await self.verifier.verify(self.credentials.read(connection).token)
-                known = connection.scope.get(CLAIMS_SCOPE_KEY, {})
-                connection.scope[CLAIMS_SCOPE_KEY] = {**known, self: claims}
-            if policy is not None:
-                policy.enforce(claims, now=self.clock())
+            claims = await self._session(connection)
         except StepUpError as error:
             raise self._refusal(connection, error) from None
+        try:
+            self._enforce(claims, policy)
+        except StepUpError as error:
+            if not self.reports(error.code):
+                raise self._refusal(connection, error) from None
+        self._remember(connection, policy)
         return claims
 
-    def _known_claims(self, connection: HTTPConnection) -> Claims | None:
-        claims: Claims | None = connection.scope.get(CLAIMS_SCOPE_KEY, {}).get(self)
+    async def admit(
+        self, connection: HTTPConnection, policy: StepUpPolicy | None = None
+    ) -> Claims | None:
+        """Do what `authorize` does, for a door that owes nobody claims.
+
+        In report-only mode it never refuses: it returns `None` where there is no valid session.
+
+        Raises:
+            StepUpError: As `authorize`.
+            WebSocketException: As `authorize`.
+        """
+        claims = None
+        try:
+            claims = await self._session(connection)
+            self._enforce(claims, policy)
+        except StepUpError as error:
+            if not self.reports(error.code):
+                raise self._refusal(connection, error) from None
+        self._remember(connection, policy)
         return claims
+
+    def reports(self, code: str) -> bool:
+        """Whether a refusal is only reported; says so to the operator if it is.
+
+        Args:
+            code: The problem code of the refusal.
+        """
+        if self.report_only:
+            logger.warning("Report only: a request passed that enforcement answers %s.", code)
+            self._emit(ReportOnly(code))
+        return self.report_only
+
+    async def recheck(self, websocket: WebSocket) -> Claims:
+        """Return the claims of a long-lived WebSocket if it would still be let in now.
+
+        Verifies the token of the handshake again (it may have expired, its key may be revoked) and
+        asks every policy again that let this connection in (a step-up may have become too old).
+        Call it before each sensitive message, or now and then.
+
+        Raises:
+            WebSocketException: It would not; code 1008, with the problem code as its reason.
+            StepUpError: Instead, before the WebSocket is accepted, as `authorize`.
+            LookupError: This guard never let the connection in.
+        """
+        policies = websocket.scope.get(POLICIES_SCOPE_KEY, {}).get(self)
+        if policies is None:
+            msg = "recheck asks again what authorize asked before: authorize the WebSocket first."
+            raise LookupError(msg)
+        try:
+            claims = await self._verified(websocket, self.credentials.read(websocket))
+        except StepUpError as error:
+            known = websocket.scope.get(CLAIMS_SCOPE_KEY, {})
+            websocket.scope[CLAIMS_SCOPE_KEY] = {g: c for g, c in known.items() if g is not self}
+            raise self._refusal(websocket, error) from None
+        for policy in policies:
+            await self.authorize(websocket, policy)
+        return claims
+
+    async def _session(self, connection: HTTPConnection) -> Claims:
+        credential = self.credentials.read(connection)
+        claims: Claims | None = connection.scope.get(CLAIMS_SCOPE_KEY, {}).get(self)
+        # Somebody may have copied the scope for another request, with another token.
+        same = connection.scope.get(CREDENTIAL_SCOPE_KEY, {}).get(self) == credential
+        # A WebSocket may live longer than its token.
+        lives = claims is not None and claims.expires_at + self.verifier.leeway > self.clock()
+        return claims if claims and same and lives else await self._verified(connection, credential)
+
+    async def _verified(self, connection: HTTPConnection, credential: Credential) -> Claims:
+        claims = await self.verifier.verify(credential.token)
+        scope = connection.scope
+        for name, value in ((CLAIMS_SCOPE_KEY, claims), (CREDENTIAL_SCOPE_KEY, credential)):
+            scope[name] = {**scope.get(name, {}), self: value}
+        return claims
+
+    def _enforce(self, claims: Claims, policy: StepUpPolicy | None) -> None:
+        if policy is not None:
+            policy.enforce(claims, now=self.clock())
+
+    def _remember(self, connection: HTTPConnection, policy: StepUpPolicy | None) -> None:
+        """Keep what let a WebSocket in, for `recheck`."""
+        if connection.scope["type"] == "websocket":
+            known = connection.scope.get(POLICIES_SCOPE_KEY, {})
+            asked = known.get(self, frozenset()) | ({policy} if policy else set())
+            connection.scope[POLICIES_SCOPE_KEY] = {**known, self: asked}
 
     def _refusal(
         self, connection: HTTPConnection, error: StepUpError
     ) -> StepUpError | WebSocketException:
         step_up = self._step_up_member(connection) if isinstance(error, StepUpRequired) else None
         error.bind(realm=self.realm, **({} if step_up is None else {"step_up": step_up}))
-        if isinstance(connection, WebSocket):
-            accepted = connection.application_state is not WebSocketState.CONNECTING
-            if accepted or _DENIAL not in (connection.scope.get("extensions") or {}):
+        if connection.scope["type"] == "websocket":
+            state = getattr(connection, "application_state", WebSocketState.CONNECTING)
+            deniable = _DENIAL in (connection.scope.get("extensions") or {})
+            if state is not WebSocketState.CONNECTING or not deniable:
                 return WebSocketException(_POLICY_VIOLATION, reason=error.code)
-        return error
+        # The frames it went through hold the token, which error reporters collect.
+        return error.with_traceback(None)
 
     def mount_helper_routes(self, routes: HelperRoutes) -> None:
         """Tell the guard that a helper router exists, so that challenges can point to it."""
@@ -277,8 +418,8 @@ class StepUpGuard:
                 except (NoMatchFound, AttributeError):
                     continue  # Not mounted there, or not in an app that routes by name.
                 return {
-                    "start_uri": f"{root.rstrip('/')}{start}",
-                    "verify_uri": f"{root.rstrip('/')}{verify}",
+                    "start_uri": _path_of_this_host(root, start),
+                    "verify_uri": _path_of_this_host(root, verify),
                     "methods": list(routes.methods),
                 }
         return None
@@ -286,7 +427,9 @@ class StepUpGuard:
     def health(self) -> GuardHealth:
         """Return the guard's state without touching the network."""
         keys = self.keys.health()
-        return GuardHealth(ok=keys.state in {"fresh", "stale"}, keys=keys)
+        return GuardHealth(
+            ok=keys.state in {"fresh", "stale"}, keys=keys, report_only=self.report_only
+        )
 
     async def __aenter__(self) -> Self:
         if self.warmup != "lazy":
@@ -323,11 +466,18 @@ class StepUpGuard:
         What was cached before is set aside and comes back at the end, so nothing learnt from one
         side is ever used for the other.
         """
-        with self._upstream.rerouted(transport), self.keys.set_aside():
+        keys = self.keys.set_aside(Upstream(transport))
+        with self._upstream.rerouted(transport), keys, self.verifier.set_aside():
             yield
 
     def __repr__(self) -> str:
         return f"StepUpGuard(project_id={self.project_id!r})"
+
+
+def _path_of_this_host(root: str, path: str) -> str:
+    """Return *root* and *path* as a path of the same host, whatever a path parameter put in."""
+    joined = f"{root.rstrip('/')}{path}".lstrip("/")
+    return quote(f"/{joined}", safe="/:@!$&'()*+,;=", errors="replace")
 
 
 def _checked_realm(realm: str) -> str:

@@ -1,21 +1,27 @@
 """stepup_router: the helper routes that step a session up through Descope."""
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from itertools import count
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import ClientDisconnect
 
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.dependency import RequireSession
-from fastapi_stepup.descope import DELIVERIES, Delivery, DescopeTokens
+from fastapi_stepup.descope import DELIVERIES, Delivery, DescopeTokens, Secret
 from fastapi_stepup.errors import (
     BodyTooLarge,
     ConfigurationError,
     DeliveryUnavailable,
     DescopeError,
+    ImpersonationRefused,
     InvalidBody,
     InvalidToken,
     RefreshTokenRequired,
@@ -29,6 +35,10 @@ from fastapi_stepup.strict_json import parse_object
 
 MAX_REQUEST_BODY: Final = MAX_TOKEN + 1024
 
+# Each router's routes are named apart: a challenge must point to those of its own guard, with the
+# deliveries that are offered there.
+_numbers: Final = count(1)
+_COOKIE_DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Pragma": "no-cache",
@@ -43,7 +53,7 @@ class OTPStart(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     delivery: Delivery = Field(description="How to send the code.")
-    refresh_token: str | None = Field(
+    refresh_token: Annotated[str, AfterValidator(Secret)] | None = Field(
         default=None,
         max_length=MAX_TOKEN,
         repr=False,
@@ -54,7 +64,9 @@ class OTPStart(BaseModel):
 class OTPVerify(OTPStart):
     """What `POST /otp/verify` takes."""
 
-    code: str = Field(pattern=r"^[0-9]{6}$", repr=False, description="The code that was sent.")
+    code: Annotated[str, AfterValidator(Secret)] = Field(
+        pattern=r"^[0-9]{6}$", repr=False, description="The code that was sent."
+    )
 
 
 class OTPStarted(BaseModel):
@@ -67,7 +79,7 @@ class OTPStarted(BaseModel):
 class SteppedUpSession(BaseModel):
     """The reply of a completed step-up.
 
-    A caller that presented cookies gets the tokens as cookies, and `null` here.
+    What the caller presented as a cookie comes back as one, and is `null` here.
     """
 
     session_token: str | None = Field(repr=False)
@@ -95,9 +107,12 @@ class HelperRoute(APIRoute):
                 response: Response = await handler(request)
             except StepUpError as error:
                 error.headers = {**_HEADERS, **(error.headers or {})}
-                raise
-            response.headers.update(_HEADERS)
-            return response
+                # The frames it went through hold codes and tokens, which error reporters collect.
+                refusal = error.with_traceback(None)
+            else:
+                response.headers.update(_HEADERS)
+                return response
+            raise refusal
 
         return guarded
 
@@ -107,6 +122,7 @@ def stepup_router(
     *,
     prefix: str = "/step-up",
     deliveries: tuple[Delivery, ...] = DELIVERIES,
+    cookie_domain: str | None = None,
 ) -> APIRouter:
     """Return the helper routes of *guard*, ready for `app.include_router`.
 
@@ -119,25 +135,42 @@ def stepup_router(
         guard: Authorizes the callers and talks to Descope.
         prefix: Path prefix of the routes.
         deliveries: How codes may be sent, in the order in which challenges list them.
+        cookie_domain: `Domain` of the cookies that are set, `"example.com"`: what whoever signs
+            your users in sets them with, or the browser keeps both and sends both. `None` is for
+            cookies of this very host.
 
     Raises:
-        ConfigurationError: *deliveries* is empty or names an unknown one, or *prefix* is
-            malformed.
+        ConfigurationError: *deliveries* is empty or names an unknown one, or *prefix* or
+            *cookie_domain* is malformed.
     """
     if not isinstance(guard, StepUpGuard):
         msg = "stepup_router takes the guard first: stepup_router(guard)."
         raise ConfigurationError(msg)
-    if isinstance(deliveries, str) or not deliveries or not set(deliveries) <= set(DELIVERIES):
+    offered = () if isinstance(deliveries, str) else tuple(dict.fromkeys(deliveries))
+    if not offered or not set(offered) <= set(DELIVERIES):
         msg = f"deliveries is a tuple of: {', '.join(DELIVERIES)}."
         raise ConfigurationError(msg)
-    if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+    if not isinstance(prefix, str) or (prefix and not prefix.startswith("/")) or prefix[-1:] == "/":
         msg = f'prefix starts with "/" and does not end with it, unlike {prefix!r}.'
         raise ConfigurationError(msg)
-    steps = _OTPSteps(guard, tuple(dict.fromkeys(deliveries)))
-    start_name, verify_name = (
-        f"stepup_otp_{step}_{guard.project_id}" for step in ("start", "verify")
+    if cookie_domain is not None:
+        if not _COOKIE_DOMAIN.fullmatch(cookie_domain):
+            msg = f'cookie_domain is a lower-case domain like "example.com", not {cookie_domain!r}.'
+            raise ConfigurationError(msg)
+        names = (guard.credentials.session_cookie, guard.credentials.refresh_cookie)
+        if any((name or "").startswith("__Host-") for name in names):
+            # RFC 6265bis section 4.1.3.2: a browser drops such a cookie when it has a Domain.
+            msg = "A cookie named __Host-… has no domain: leave cookie_domain out."
+            raise ConfigurationError(msg)
+    steps = _OTPSteps(guard, offered, cookie_domain)
+    number = next(_numbers)
+    start_name, verify_name = f"stepup_otp_start_{number}", f"stepup_otp_verify_{number}"
+    router = APIRouter(
+        prefix=prefix,
+        tags=["step-up"],
+        route_class=HelperRoute,
+        generate_unique_id_function=_operation_id,
     )
-    router = APIRouter(prefix=prefix, tags=["step-up"], route_class=HelperRoute)
     caller = Depends(RequireSession(guard))
 
     @router.post(
@@ -160,29 +193,57 @@ def stepup_router(
     async def verify(request: Request, claims: Annotated[Claims, caller]) -> Response:
         return await steps.verify(request, claims)
 
-    guard.mount_helper_routes(HelperRoutes(start_name, verify_name, steps.deliveries))
+    @router.post("/otp/start/", include_in_schema=False, dependencies=[caller])
+    @router.post("/otp/verify/", include_in_schema=False, dependencies=[caller])
+    async def no_redirect() -> None:
+        # Without it the app would send tokens on to a URL that it makes from the Host field.
+        raise HTTPException(404)
+
+    guard.mount_helper_routes(HelperRoutes(start_name, verify_name, offered))
     return router
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Proof:
+    """What a caller has to step up with."""
+
+    login_id: str
+    refresh_token: str
+    refresh_by_cookie: bool
 
 
 class _OTPSteps:
     """The two steps of an OTP step-up, for one router."""
 
-    def __init__(self, guard: StepUpGuard, deliveries: tuple[Delivery, ...]) -> None:
+    def __init__(
+        self, guard: StepUpGuard, deliveries: tuple[Delivery, ...], cookie_domain: str | None
+    ) -> None:
         self.guard = guard
         self.deliveries = deliveries
+        self.cookie_domain = cookie_domain
 
     async def start(self, request: Request, caller: Claims) -> OTPStarted:
-        body = await self._body(request, OTPStart)
-        login_id, refresh_token = await self._identify(request, caller, body)
-        descope = self.guard.descope
-        masked = await descope.start_otp(body.delivery, login_id, refresh_token)
+        with _bound(self.guard):
+            body = await self._body(request, OTPStart)
+            proof = await self._identify(request, caller, body)
+            masked = await self.guard.descope.start_otp(
+                body.delivery, proof.login_id, proof.refresh_token
+            )
         return OTPStarted(delivery=body.delivery, destination=masked)
 
     async def verify(self, request: Request, caller: Claims) -> Response:
-        body = await self._body(request, OTPVerify)
-        login_id, _ = await self._identify(request, caller, body)
-        tokens = await self.guard.descope.verify_otp(body.delivery, login_id, body.code)
-        return await hand_over(self.guard, request, caller, tokens)
+        with _bound(self.guard):
+            body = await self._body(request, OTPVerify)
+            proof = await self._identify(request, caller, body)
+            tokens = await self.guard.descope.verify_otp(body.delivery, proof.login_id, body.code)
+            return await hand_over(
+                self.guard,
+                request,
+                caller,
+                tokens,
+                refresh_by_cookie=proof.refresh_by_cookie,
+                cookie_domain=self.cookie_domain,
+            )
 
     async def _body(self, request: Request, model: type[OTPBody]) -> OTPBody:
         body = await read_body(request, model)
@@ -190,29 +251,50 @@ class _OTPSteps:
             raise InvalidBody([{"field": "delivery", "problem": "not_offered"}])
         return body
 
-    async def _identify(self, request: Request, caller: Claims, body: OTPStart) -> tuple[str, str]:
+    async def _identify(self, request: Request, caller: Claims, body: OTPStart) -> _Proof:
         """Return the caller's login id, as Descope knows it, and their refresh token."""
+        # Or whoever acts for the user could talk them out of a code and become them.
+        if caller.impersonated:
+            raise ImpersonationRefused
         refresh_token = body.refresh_token or self.guard.credentials.refresh_token(request)
         if refresh_token is None:
             raise RefreshTokenRequired
         refresh = await self.guard.verifier.verify_refresh(refresh_token)
-        if refresh.subject != caller.subject:
+        if refresh.impersonated:
+            raise ImpersonationRefused
+        if user_id(refresh) != user_id(caller):
             raise SubjectMismatch
         user = await self.guard.descope.me(refresh_token)
-        if user.user_id not in {caller.subject, caller.get("dsub")}:
+        if user.user_id != user_id(caller):
             raise SubjectMismatch
         if not user.can_receive(body.delivery):
             raise DeliveryUnavailable
-        return user.login_ids[0], refresh_token
+        return _Proof(user.login_id(body.delivery), Secret(refresh_token), not body.refresh_token)
 
 
 async def hand_over(
-    guard: StepUpGuard, request: Request, caller: Claims, tokens: DescopeTokens
+    guard: StepUpGuard,
+    request: Request,
+    caller: Claims,
+    tokens: DescopeTokens,
+    *,
+    refresh_by_cookie: bool = False,
+    cookie_domain: str | None = None,
 ) -> Response:
     """Verify the tokens of a finished step-up and hand them to the caller, the way they came.
 
     Nothing is passed on unless the new session is valid, is really stepped up and belongs to the
-    caller: same `iss`, same `sub`.
+    caller: same `iss`, same `sub`. A new refresh token must belong to the same user.
+
+    Args:
+        guard: Verifies.
+        request: The caller's request.
+        caller: The session that it presented.
+        tokens: What Descope handed out.
+        refresh_by_cookie: Whether the caller's refresh token came as a cookie; the new one goes
+            back as one then, also to a caller whose session came in the header: no script shall
+            see what was kept from scripts.
+        cookie_domain: `Domain` of the cookies.
 
     Raises:
         SubjectMismatch: It is somebody else's session.
@@ -220,32 +302,65 @@ async def hand_over(
         KeysUnavailable: It cannot be verified at the moment.
     """
     session = await _verified(guard.verifier.verify(tokens.session_token))
-    parts = [session]
-    if tokens.refresh_token is not None:
-        parts.append(await _verified(guard.verifier.verify_refresh(tokens.refresh_token)))
-    for part in parts:
-        if (part.issuer, part.subject) != (caller.issuer, caller.subject):
-            raise SubjectMismatch
-    if not session.stepped_up:
+    if (session.issuer, session.subject, user_id(session)) != (
+        caller.issuer,
+        caller.subject,
+        user_id(caller),
+    ):
+        raise SubjectMismatch
+    if not session.stepped_up or session.impersonated:
         raise DescopeError
-    by_cookie = guard.credentials.read(request).source == "cookie"
-    expires_in = max(0, int(session.expires_at - guard.clock()))
-    response = JSONResponse(
-        SteppedUpSession(
-            session_token=None if by_cookie else tokens.session_token,
-            refresh_token=None if by_cookie else tokens.refresh_token,
-            expires_at=int(session.expires_at),
-            expires_in=expires_in,
-            subject=session.subject,
-        ).model_dump()
+    names, now = guard.credentials, guard.clock()
+    expires_in = max(0, int(session.expires_at - now))
+    by_cookie = names.read(request).source == "cookie"
+    answer = SteppedUpSession(
+        session_token=tokens.session_token,
+        refresh_token=tokens.refresh_token,
+        expires_at=int(session.expires_at),
+        expires_in=expires_in,
+        subject=session.subject,
     )
-    if by_cookie:
-        names = guard.credentials
-        _set_cookie(response, names.session_cookie, tokens.session_token, expires_in)
-        if tokens.refresh_token is not None:
-            lifetime = max(0, int(parts[1].expires_at - guard.clock()))
-            _set_cookie(response, names.refresh_cookie, tokens.refresh_token, lifetime)
+    cookies: list[tuple[str, str, int]] = []
+    if by_cookie and names.session_cookie is not None:
+        cookies.append((names.session_cookie, tokens.session_token, expires_in))
+        answer.session_token = None
+    if tokens.refresh_token is not None:
+        refresh = await _verified(guard.verifier.verify_refresh(tokens.refresh_token))
+        if user_id(refresh) != user_id(caller):
+            raise SubjectMismatch
+        if names.refresh_cookie is not None and (by_cookie or refresh_by_cookie):
+            lifetime = max(0, int(refresh.expires_at - now))
+            cookies.append((names.refresh_cookie, tokens.refresh_token, lifetime))
+            answer.refresh_token = None
+    response = JSONResponse(answer.model_dump())
+    for name, value, lifetime in cookies:
+        response.set_cookie(
+            name,
+            value,
+            max_age=lifetime,
+            path="/",
+            domain=cookie_domain,
+            secure=True,
+            httponly=True,
+            samesite="lax",
+        )
     return response
+
+
+def user_id(claims: Claims) -> str:
+    """Return Descope's id of the user: `dsub` where a JWT template overrides `sub`."""
+    real = claims.get("dsub")
+    return real if isinstance(real, str) and real else claims.subject
+
+
+@contextmanager
+def _bound(guard: StepUpGuard) -> Iterator[None]:
+    """Give each refusal the guard's realm."""
+    try:
+        yield
+    except StepUpError as error:
+        error.bind(realm=guard.realm)
+        raise
 
 
 async def _verified(verification: Awaitable[Claims]) -> Claims:
@@ -255,13 +370,6 @@ async def _verified(verification: Awaitable[Claims]) -> Claims:
     except InvalidToken:
         pass
     raise DescopeError
-
-
-def _set_cookie(response: Response, name: str | None, value: str, max_age: int) -> None:
-    if name is not None:
-        response.set_cookie(
-            name, value, max_age=max_age, path="/", secure=True, httponly=True, samesite="lax"
-        )
 
 
 async def read_body(request: Request, model: type[Body]) -> Body:
@@ -276,21 +384,23 @@ async def read_body(request: Request, model: type[Body]) -> Body:
     if media_type != "application/json":
         raise UnsupportedMediaType
     received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > MAX_REQUEST_BODY:
-            raise BodyTooLarge
+    try:
+        async with aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                received += chunk
+                if len(received) > MAX_REQUEST_BODY:
+                    raise BodyTooLarge
+    except ClientDisconnect:
+        raise InvalidBody from None
     members = parse_object(bytes(received))
     if members is None:
         raise InvalidBody
     try:
         return model.model_validate(members)
     except ValidationError as error:
-        problems = [
-            {"field": _field_name(e["loc"], model), "problem": e["type"]} for e in error.errors()
-        ]
+        found = [(_field_name(e["loc"], model), e["type"]) for e in error.errors()]
     # Raised here: pydantic's error quotes its input, which holds a code or a token.
-    raise InvalidBody(problems)
+    raise InvalidBody([{"field": name, "problem": kind} for name, kind in dict.fromkeys(found)])
 
 
 def _field_name(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
@@ -302,3 +412,8 @@ def _field_name(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
 def _request_body(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema()
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Name an operation after its path, which is the same in each run, unlike a route's name."""
+    return re.sub(r"\W+", "_", route.path_format).strip("_") + "_post"

@@ -11,6 +11,7 @@ NAMES = [
     "Challenge",
     "Claims",
     "DescopeClient",
+    "GuardedRoute",
     "JWKSCache",
     "RequireSession",
     "RequireStepUp",
@@ -21,7 +22,9 @@ NAMES = [
     "TokenVerifier",
     "claims_from",
     "errors",
+    "guarded_routes",
     "install",
+    "requires_step_up",
     "stepup_router",
 ]
 

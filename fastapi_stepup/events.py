@@ -5,15 +5,28 @@ exception is `kid`, which comes from a token: it is escaped and cut to 64 charac
 """
 
 import logging
+import os
+import time
+from asyncio import CancelledError
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from inspect import iscoroutinefunction
+from queue import SimpleQueue
+from threading import Thread
+from types import CoroutineType
 from typing import Final, Literal
 
-from fastapi_stepup.errors import RejectReason
+from fastapi_stepup.errors import ConfigurationError, FailureReason, RejectReason
 
 logger: Final = logging.getLogger("fastapi_stepup")
 
+SLOW_HOOK: Final = 0.05
+MAX_WAITING_EVENTS: Final = 1000
+
 _KID_LENGTH: Final = 64
+
+KidOutcome = Literal["fetched", "negative", "throttled", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +38,11 @@ class FetchStarted:
 
 @dataclass(frozen=True, slots=True)
 class FetchSucceeded:
-    """A key set is in force: how long it took (seconds), what it holds and what changed."""
+    """A key set is in force: how long it took (seconds), what it holds and what changed.
+
+    `keys` is how many are usable; `added`, `removed` and `changed` compare with the set before, by
+    `kid`; `size` is the body in bytes, 0 when the server said that nothing has changed.
+    """
 
     duration: float
     keys: int
@@ -37,16 +54,22 @@ class FetchSucceeded:
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """A key set fetch failed; the previous set stays. `next_try` is seconds from now."""
+    """A refresh failed, retry included; the previous set stays.
 
-    reason: str
+    `attempt` counts the failures since the last success, `next_try` is seconds from now.
+    """
+
+    reason: FailureReason
     attempt: int
     next_try: float
 
 
 @dataclass(frozen=True, slots=True)
 class KeySkipped:
-    """A member of the key set is not used; `alarming` when it should never be published."""
+    """A member of the key set is not used; `alarming` when it should never be published.
+
+    Told when the members that are skipped change, not at every refresh.
+    """
 
     reason: str
     alarming: bool = False
@@ -54,23 +77,27 @@ class KeySkipped:
 
 @dataclass(frozen=True, slots=True)
 class StaleServed:
-    """A key of a set past its soft limit was served; `age` in seconds."""
+    """A set past its soft limit is being served; told once a second at most. `age` in seconds."""
 
     age: float
 
 
 @dataclass(frozen=True, slots=True)
 class HardExpired:
-    """The key set passed its hard limit: nothing is verified until a fetch succeeds."""
+    """The key set passed its hard limit: nothing is verified until a fetch succeeds; told once."""
 
     age: float
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownKid:
-    """A token named a key that the set lacks, and what was done about it."""
+    """A token named a key that the set lacks, and what was done about it.
 
-    outcome: Literal["fetched", "joined", "negative", "throttled", "failed"]
+    `fetched`: a fetch sent since does not have it either; `negative`: that was so a moment ago;
+    `throttled`: too many were asked for; `failed`: the fetch failed, or it is too early for one.
+    """
+
+    outcome: KidOutcome
     kid: str
 
 
@@ -113,40 +140,84 @@ EventHook = Callable[[Event], object]
 class Emitter:
     """Hands events to the user's hook, which can neither break nor hold up what it watches.
 
-    A hook is called in line, so it should only count or enqueue. What it raises is logged once
-    and dropped; a coroutine function is refused, since nobody would await it.
+    A hook is called in line. One that raises is complained about once in the log, and its event is
+    dropped. One that takes longer than 50 ms holds its caller up that one time: from then on a
+    thread of its own calls it, in order, from a queue of 1000 events; what does not fit is dropped.
 
     Args:
-        hook: Called with each event, or `None`.
+        hook: Called with each event, or `None`. A plain function: nobody would await a coroutine.
 
     Raises:
-        TypeError: *hook* is not callable, or is a coroutine function.
+        ConfigurationError: *hook* is not callable, or is a coroutine function.
     """
 
-    __slots__ = ("_complained", "hook")
+    __slots__ = ("_complaints", "_courier", "hook")
 
     def __init__(self, hook: EventHook | None = None) -> None:
-        from inspect import iscoroutinefunction  # noqa: PLC0415  # slow to import, rarely needed
-
-        if hook is not None and (not callable(hook) or iscoroutinefunction(hook)):
+        called = getattr(hook, "__call__", None)  # noqa: B004  # its type tells, not that it exists
+        if hook is not None and (
+            not callable(hook) or iscoroutinefunction(hook) or iscoroutinefunction(called)
+        ):
             msg = "on_event takes a plain function of one event; it is called in line."
-            raise TypeError(msg)
+            raise ConfigurationError(msg)
         self.hook = hook
-        self._complained = False
+        self._complaints: set[str] = set()
+        self._courier: _Courier | None = None
 
     def __bool__(self) -> bool:
         return self.hook is not None
 
     def __call__(self, event: Event) -> None:
         """Give *event* to the hook, if there is one; never raises."""
-        if self.hook is None:
+        hook = self.hook
+        if hook is None:
             return
+        if self._courier is not None:
+            self._courier.take(event)
+            return
+        started = time.perf_counter()
+        self._call(hook, event)
+        if time.perf_counter() - started > SLOW_HOOK:
+            self._complain("is slow, so that a thread of its own calls it from here on")
+            self._courier = _Courier(partial(self._call, hook))
+
+    def _call(self, hook: EventHook, event: Event) -> None:
         try:
-            self.hook(event)
-        except Exception:  # noqa: BLE001  # whatever a hook raises must not touch a verdict
-            if not self._complained:
-                self._complained = True
-                logger.warning("The on_event hook failed; further failures are not logged.")
+            result = hook(event)
+        except (Exception, CancelledError):  # noqa: BLE001  # no hook may touch a verdict
+            self._complain("failed")
+        else:
+            if isinstance(result, CoroutineType):
+                result.close()
+                self._complain("returned a coroutine, which nobody awaits")
+
+    def _complain(self, what: str) -> None:
+        if what not in self._complaints:
+            self._complaints.add(what)
+            logger.warning("The on_event hook %s; this is not logged again.", what)
+
+
+class _Courier:
+    """Calls a slow hook from a thread that never keeps the program from ending."""
+
+    def __init__(self, call: Callable[[Event], None]) -> None:
+        self._call = call
+        self._start()
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._queue: SimpleQueue[Event] = SimpleQueue()
+        Thread(target=self._deliver, name="fastapi-stepup-events", daemon=True).start()
+
+    def take(self, event: Event) -> None:
+        if self._process != os.getpid():
+            self._start()  # A fork leaves threads behind.
+        if self._queue.qsize() < MAX_WAITING_EVENTS:
+            self._queue.put(event)
+
+    def _deliver(self) -> None:
+        while True:
+            self._call(self._queue.get())
 
 
 def printable_kid(kid: str) -> str:

@@ -1,12 +1,13 @@
 """JWKSCache: kid -> key, from a set that is fetched rarely and kept through outages.
 
-Three ages. A set is *fresh* up to `ttl`; then it is served while a background fetch replaces it;
-after `max_stale` without a successful fetch nothing is served and callers get 503. Age is the
-larger of the monotonic and the wall clock's, since one of them stops while a machine sleeps and
-the other one jumps.
+Three ages. A set is *fresh* up to its soft limit; then it is served while a background fetch
+replaces it; after `max_stale` without a successful fetch nothing is served and callers get 503. Age
+is the larger of the monotonic and the wall clock's, since one of them stops while a machine sleeps
+and the other one jumps.
 """
 
 import asyncio
+import os
 import random
 import re
 import sys
@@ -14,15 +15,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextvars import Context
+from dataclasses import dataclass, field, replace
+from itertools import count
 from types import MappingProxyType
 from typing import Any, Final, Literal, Self
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 import anyio
+import anyio.lowlevel
 from cachetools import TTLCache
 
-from fastapi_stepup.errors import ConfigurationError, InvalidToken, KeysUnavailable, RejectReason
+from fastapi_stepup.errors import (
+    ConfigurationError,
+    FailureReason,
+    InvalidToken,
+    KeysUnavailable,
+    RejectReason,
+)
 from fastapi_stepup.events import (
     Emitter,
     EventHook,
@@ -31,12 +41,13 @@ from fastapi_stepup.events import (
     FetchSucceeded,
     HardExpired,
     KeySkipped,
+    KidOutcome,
     StaleServed,
     UnknownKid,
     logger,
     printable_kid,
 )
-from fastapi_stepup.jwk import MAX_KEYS, VerificationKey, load_keys
+from fastapi_stepup.jwk import MAX_KEYS, Skipped, VerificationKey, load_keys
 from fastapi_stepup.jws import allowed_algorithms
 from fastapi_stepup.upstream import (
     Reply,
@@ -50,6 +61,7 @@ from fastapi_stepup.upstream import (
 TTL: Final = 300.0
 MAX_STALE: Final = 3600.0
 MIN_TTL: Final = 60.0
+MAX_TTL: Final = 3600.0
 REFRESH_AHEAD: Final = 0.1
 UNKNOWN_KID_BURST: Final = 2
 UNKNOWN_KID_COOLDOWN: Final = 30.0
@@ -57,31 +69,70 @@ NEGATIVE_KIDS: Final = 256
 NEGATIVE_TTL: Final = 60.0
 BACKOFF: Final = (1.0, 60.0)
 
-_RETRYABLE: Final = frozenset({"connect", "timeout", "transport"})
-_DIRECTIVE: Final = re.compile(r"(?:^|,)[ \t]*(max-age|no-store|no-cache)(?:=\"?([0-9]+)\"?)?")
+_NEVER: Final = float("inf")
+_DAY: Final = 86400
+_JITTER: Final = (0.9, 1.1)
+_RETRY_PAUSE: Final = (0.05, 0.25)
+_RETRYABLE: Final = frozenset(
+    {FailureReason.CONNECT, FailureReason.TIMEOUT, FailureReason.TRANSPORT}
+)
+_GRACE: Final = 1.0
+_ENTITY_TAG: Final = re.compile(r'(?:W/)?"[!#-~]{0,250}"')
+_caches: "Final[WeakSet[JWKSCache]]" = WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One key set with the moment it was confirmed, on two clocks; replaced, never changed."""
+    """One key set with the moment it was asked for, on two clocks; replaced, never changed.
+
+    `lifetime` is the soft limit in seconds, as configured or told by the server. A reader that
+    comes later than `due_monotonic` or `due_wall` starts the next fetch.
+    """
 
     keys: Mapping[str, VerificationKey]
     generation: int
     sequence: int
     monotonic: float
     wall: float
-    ttl: float
+    lifetime: float
+    due_monotonic: float
+    due_wall: float
     etag: str | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class _World:
+    """All that was learnt through one upstream; nothing in it is ever used for another."""
+
+    upstream: Upstream
+    negative: TTLCache[str, None]
+    tokens_at: float
+    tokens: float = float(UNKNOWN_KID_BURST)
+    static: bool = False
+    snapshot: Snapshot | None = None
+    flights: "dict[object, _Flight]" = field(default_factory=dict)
+    sequence: int = 0
+    failures: int = 0
+    next_try: float = -_NEVER
+    last_error: FailureReason | None = None
+    skipped: tuple[Skipped, ...] = ()
+    stale_told: float = -_NEVER
+    expiry_told: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class _Flight:
     """A fetch under way in one event loop, which nobody's cancellation can end."""
 
-    sequence: int
-    epoch: object
+    world: _World
+    loop: object
+    base: Snapshot | None
+    overdue: float
+    sequence: int = 0
+    monotonic: float = 0.0
+    wall: float = 0.0
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
-    landed: bool = False
     task: "asyncio.Task[None] | None" = None
 
 
@@ -90,7 +141,7 @@ class KeysHealth:
     """The state of the key set, safe to show: no key, no kid, no URL.
 
     `state` is `empty`, `fresh`, `stale` (served, refresh due) or `expired`; `age` and `next_try`
-    are seconds; `last_error` is the reason of the latest failure since the last success.
+    are seconds; `failures` counts since the last success, of which `last_error` is the latest.
     """
 
     state: Literal["empty", "fresh", "stale", "expired"]
@@ -98,16 +149,23 @@ class KeysHealth:
     keys: int
     failures: int
     next_try: float
-    last_error: str | None
+    last_error: FailureReason | None
 
 
 class JWKSCache:
     """Holds the verification keys of one issuer and finds them by `kid`.
 
-    Guarantees: readers never wait except on the very first use and past the hard limit; one fetch
-    per event loop at a time, which no cancelled request can kill; a failed fetch never empties the
-    set; an unknown `kid` costs at most two forced fetches per minute however many are tried; keys
-    that break the key policy (`fastapi_stepup.jwk`) are skipped one by one.
+    Guarantees: readers never wait except on the very first use and past the hard limit, and then no
+    longer than the upstream's total deadline; one fetch per event loop at a time, which no
+    cancelled request can kill; a failed fetch never empties the set; an answer that was asked for
+    earlier never replaces a later one; an unknown `kid` costs at most two forced fetches and one
+    more per *cooldown*, however many are tried; keys that break the key policy
+    (`fastapi_stepup.jwk`) are skipped one by one. Works on any number of event loops (asyncio and
+    trio) and threads, in forked children, and with nothing ever started or closed.
+
+    A fetch counts as failed, and the old set stays, for anything but a 200 with a JSON object of
+    1 to 64 keys of which one is usable, or a 304 to our own `If-None-Match`. A byte order mark is
+    refused (RFC 8259 section 8.1 forbids senders to add one).
 
     Does not verify who published the set: TLS does.
 
@@ -115,11 +173,14 @@ class JWKSCache:
         url: Where the JWK set is; https, or http on a loopback host.
         algorithms: Algorithms that tokens may use.
         ttl: Seconds until a background refresh is due, 60 to 86400; the window in which a revoked
-            key still works. `Cache-Control` may shorten or lengthen it within 60 to *max_stale*.
+            key still works. `Cache-Control` and `Age` may shorten it to 60 or lengthen it to 3600;
+            `no-store`, and what is unreadable or contradicts itself, mean 60 (RFC 9111 section
+            4.2.1). `Expires`, `Date` and `s-maxage`, which is for shared caches, are not looked at.
         max_stale: Seconds after the last good fetch past which nothing is served; 0 for never
             serving a stale set.
         cooldown: Seconds between forced fetches for unknown kids once the burst of two is spent.
-        upstream: Sends the requests.
+        upstream: Sends the requests, the way it goes when the cache is made; later rerouting of
+            it does not reach the cache (`set_aside` does).
         on_event: Called with each event.
         monotonic: A clock that never goes back, in seconds.
         wall: The wall clock, in epoch seconds.
@@ -146,86 +207,133 @@ class JWKSCache:
     ) -> None:
         self.url = base_url("url", url)
         self.algorithms = allowed_algorithms(algorithms)
-        self.ttl = _bounded("ttl", ttl, MIN_TTL, 86400)
-        self.max_stale = _bounded("max_stale", max_stale, 0, 86400)
+        self.ttl = _bounded("ttl", ttl, MIN_TTL, _DAY)
+        self.max_stale = _bounded("max_stale", max_stale, 0, _DAY)
         if 0 < self.max_stale < self.ttl:
             msg = "max_stale must be 0 or at least ttl."
             raise ConfigurationError(msg)
         self.hard_limit = max(self.max_stale, self.ttl)
-        self.upstream = upstream or Upstream()
         self._emit = on_event if isinstance(on_event, Emitter) else Emitter(on_event)
         self._monotonic, self._wall = monotonic, wall
         self._cooldown = _bounded("cooldown", cooldown, 1, 600)
-        self._static = False
-        self._clear()
+        # Reentrant, because the garbage collector may end a dead loop's fetch at any point.
+        self._lock = threading.RLock()
+        self._generations = count(1)
+        self._aloft: set[_Flight] = set()
+        self._world = self._new_world((upstream or Upstream()).pinned())
+        self._worlds = [self._world]
+        _caches.add(self)
 
-    def _clear(self) -> None:
-        self._epoch = object()
-        self._lock = threading.Lock()
-        self._snapshot: Snapshot | None = None
-        self._flights: WeakKeyDictionary[object, _Flight] = WeakKeyDictionary()
-        self._sequence = 0
-        self._failures = 0
-        self._next_try = 0.0
-        self._last_error: str | None = None
-        self._tokens = float(UNKNOWN_KID_BURST)
-        self._tokens_at = self._monotonic()
-        self._negative: TTLCache[str, None] = TTLCache(
-            NEGATIVE_KIDS, NEGATIVE_TTL, timer=self._monotonic
-        )
+    def _new_world(self, upstream: Upstream) -> _World:
+        negative: TTLCache[str, None] = TTLCache(NEGATIVE_KIDS, NEGATIVE_TTL, timer=self._monotonic)
+        return _World(upstream, negative, self._monotonic())
 
     @classmethod
-    def static(cls, jwks: Mapping[str, Any], *, algorithms: tuple[str, ...] = ("RS256",)) -> Self:
+    def static(
+        cls,
+        jwks: Mapping[str, Any],
+        *,
+        algorithms: tuple[str, ...] = ("RS256",),
+        url: str = "https://static.invalid/jwks.json",
+        on_event: EventHook | Emitter | None = None,
+    ) -> Self:
         """Return a cache that holds *jwks* for good and never fetches (offline use).
 
-        The keys pass the same policy as fetched ones.
+        The keys pass the same policy as fetched ones; what is skipped is logged once.
+
+        Args:
+            jwks: A JWK set, parsed.
+            algorithms: Algorithms that tokens may use.
+            url: Where keys are looked for while the static ones are set aside, as in tests.
+            on_event: Called with each event.
 
         Raises:
             ConfigurationError: No key in it is usable.
         """
-        cache = cls("https://static.invalid/jwks.json", algorithms=algorithms)
-        keys, _ = load_keys(_members(jwks) or (), cache.algorithms)
-        if not keys:
-            msg = "The static key set holds no usable key: each needs kid, kty and fitting alg."
-            raise ConfigurationError(msg)
-        cache._static = True
-        cache._snapshot = Snapshot(MappingProxyType(keys), 1, 0, 0, 0, 0, None)
+        cache = cls(url, algorithms=algorithms, on_event=on_event)
+        members = jwks.get("keys") if isinstance(jwks, Mapping) else None
+        try:
+            keys, skipped = cache._usable_keys(members)
+        except UpstreamFailure as failure:
+            msg = (
+                f"The static key set cannot be used ({failure.reason.value}): it takes a parsed "
+                f"JWK set with 1 to {MAX_KEYS} public keys, each with kid, kty and a fitting alg."
+            )
+            raise ConfigurationError(msg) from None
+        cache._tell_skipped(cache._world, skipped)
+        snapshot = Snapshot(
+            keys=MappingProxyType(keys),
+            generation=next(cache._generations),
+            sequence=0,
+            monotonic=cache._monotonic(),
+            wall=cache._wall(),
+            lifetime=_NEVER,
+            due_monotonic=_NEVER,
+            due_wall=_NEVER,
+            etag=None,
+        )
+        cache._world.static, cache._world.snapshot = True, snapshot
         return cache
 
     @contextmanager
-    def set_aside(self) -> Iterator[None]:
-        """Work on an empty cache until the block ends, then have the old state back."""
-        names = [name for name in vars(self) if name.startswith("_") and name != "_emit"]
-        before = {name: vars(self)[name] for name in names}
-        if not self._static:
-            self._clear()
+    def set_aside(self, upstream: Upstream | None = None) -> Iterator[None]:
+        """Work on an empty cache until the block ends, then have the old state back.
+
+        A fetch that is under way goes on to where it was going, and what it brings is kept for the
+        state it was meant for. Blocks may nest and overlap; the latest one that is open counts.
+
+        Args:
+            upstream: Sends the requests meanwhile.
+        """
+        world = self._new_world(self._world.upstream if upstream is None else upstream.pinned())
+        with self._lock:
+            self._worlds.append(world)
+            self._world = world
         try:
             yield
         finally:
-            vars(self).update(before)
+            with self._lock:
+                self._worlds.remove(world)
+                self._world = self._worlds[-1]
 
     @property
     def generation(self) -> int:
-        """Changes whenever the keys change: what was verified under another one is void."""
-        return 0 if self._snapshot is None else self._snapshot.generation
+        """Changes whenever the keys change, and is never the same for two different sets.
+
+        What was verified under another generation is void. Read it before the key that it goes
+        with: then a change in between can only make a verdict look older than it is.
+        """
+        snapshot = self._world.snapshot
+        return 0 if snapshot is None else snapshot.generation
 
     def cached(self, kid: str) -> VerificationKey | None:
         """Return the key for *kid* without waiting, or `None` when only `key` can tell.
 
-        Starts the background refresh when it is due. Needs a running event loop for that.
+        Starts the background refresh when it is due and an event loop is running here.
         """
-        snapshot = self._snapshot
-        if snapshot is None or self._static:
-            return None if snapshot is None else snapshot.keys.get(kid)
-        age = self._age(snapshot)
-        if age > snapshot.ttl * (1 - REFRESH_AHEAD):
-            if age > self.hard_limit:
-                return None
-            if self._may_try():
-                self._take_off()
-            if age > snapshot.ttl and self._emit:
-                self._emit(StaleServed(age))
+        return self._lookup(self._world, kid)
+
+    def _lookup(self, world: _World, kid: str) -> VerificationKey | None:
+        snapshot = world.snapshot
+        if snapshot is None:
+            return None
+        due = self._monotonic() > snapshot.due_monotonic or self._wall() > snapshot.due_wall
+        if due and not self._tend(world, snapshot):
+            return None
         return snapshot.keys.get(kid)
+
+    def _tend(self, world: _World, snapshot: Snapshot) -> bool:
+        """Start the refresh that is due, and say whether the set may be served meanwhile."""
+        age = self._age(snapshot)
+        if age > self.hard_limit:
+            return False
+        loop = _running_loop()
+        if loop is not None and self._may_try(world) and self._current(world, loop) is None:
+            self._take_off(world, loop)
+        if age > snapshot.lifetime and self._monotonic() >= world.stale_told + 1:
+            world.stale_told = self._monotonic()
+            self._emit(StaleServed(age))
+        return True
 
     async def key(self, kid: str) -> VerificationKey:
         """Return the key for *kid*, fetching when there is cause to.
@@ -234,71 +342,89 @@ class JWKSCache:
         cost a fetch.
 
         Raises:
-            InvalidToken: The issuer has no such key, as far as we may find out.
-            KeysUnavailable: There is no usable set and none can be had.
+            InvalidToken: The issuer has no such key, as far as we may find out. That holds for an
+                outage too while the set is fresh.
+            KeysUnavailable: There is no usable set and none can be had; or there is one past its
+                soft limit that lacks the key, and a newer one cannot be had.
         """
-        known = self.cached(kid)
+        world = self._world
+        known = self._lookup(world, kid)
         if known is not None:
             return known
-        if self._static:
+        if world.static:
             raise InvalidToken(RejectReason.UNKNOWN_KEY)
-        if self._usable() is None:
-            await self._ensure()
-            return self.cached(kid) or self._unknown(kid, "fetched", remember=True)
-        return await self._search(kid)
+        asked_after = world.sequence
+        if self._usable(world) is None:
+            await self._ensure(world)
+            known = self._lookup(world, kid)
+        return known or await self._search(world, kid, asked_after)
 
-    async def _search(self, kid: str) -> VerificationKey:
-        """Look for a kid that the usable set lacks: it may have been published just now."""
+    async def _search(self, world: _World, kid: str, asked_after: int) -> VerificationKey:
+        """Look for a kid that the usable set lacks: it may have been published just now.
+
+        A set tells that a kid does not exist only if it was asked for after the kid was: a fetch
+        that was under way already may have been answered before the key was published.
+        """
         with self._lock:
-            remembered = kid in self._negative
+            remembered = kid in world.negative
         if remembered:
-            return self._unknown(kid, "negative")
-        flight = self._flights.get(_loop())
-        joined = flight is not None
-        if flight is None:
-            if not self._may_try():
-                return self._unknown(kid, "failed")
-            if not self._take_token():
-                return self._unknown(kid, "throttled")
-            flight = self._take_off()
-        await flight.done.wait()
-        known = self.cached(kid)
+            raise self._unknown(world, kid, "negative")
+        loop = _running_loop()
+        flight = self._current(world, loop)
+        known = None
+        if flight is not None:
+            await self._wait(flight)
+            known = self._lookup(world, kid)
+        if known is None and not _is_later(world.snapshot, asked_after):
+            flight = self._current(world, loop)
+            if flight is None:
+                if not self._may_try(world):
+                    raise self._unknown(world, kid, "failed")
+                if not self._take_token(world):
+                    raise self._unknown(world, kid, "throttled")
+                flight = self._take_off(world, loop)
+            await self._wait(flight)
+            known = self._lookup(world, kid)
         if known is not None:
             return known
-        if not flight.landed:
-            return self._unknown(kid, "failed")
-        return self._unknown(kid, "joined" if joined else "fetched", remember=True)
+        if not _is_later(world.snapshot, asked_after):
+            raise self._unknown(world, kid, "failed")
+        raise self._unknown(world, kid, "fetched")
 
     def _unknown(
-        self,
-        kid: str,
-        outcome: Literal["fetched", "joined", "negative", "throttled", "failed"],
-        *,
-        remember: bool = False,
-    ) -> VerificationKey:
-        if remember:
+        self, world: _World, kid: str, outcome: KidOutcome
+    ) -> InvalidToken | KeysUnavailable:
+        """Note that a kid is unknown, and return what to raise for it."""
+        if outcome == "fetched":
             with self._lock:
-                self._negative[kid] = None
+                world.negative[kid] = None
         if self._emit:
             self._emit(UnknownKid(outcome, printable_kid(kid)))
-        if outcome == "failed" and not self._is_fresh():
+        if outcome == "failed" and not self._is_fresh(world):
             # The set is too old to say that the key does not exist.
-            raise KeysUnavailable(retry_after=self._retry_after())
-        raise InvalidToken(RejectReason.UNKNOWN_KEY)
+            return KeysUnavailable(retry_after=self._retry_after(world))
+        return InvalidToken(RejectReason.UNKNOWN_KEY)
 
-    async def _ensure(self) -> None:
+    async def _ensure(self, world: _World) -> None:
         """Wait for a usable set.
 
         Raises:
             KeysUnavailable: The fetch failed, or it is too early for another one.
         """
-        flight = self._flights.get(_loop())
-        if flight is None and self._may_try():
-            flight = self._take_off()
+        loop = _running_loop()
+        flight = self._current(world, loop)
+        if flight is None and self._may_try(world):
+            flight = self._take_off(world, loop)
         if flight is not None:
+            await self._wait(flight)
+        if self._usable(world) is None:
+            self._tell_expired(world)
+            raise KeysUnavailable(retry_after=self._retry_after(world))
+
+    async def _wait(self, flight: _Flight) -> None:
+        """Wait for a fetch, but no longer than it should take."""
+        with anyio.move_on_after(flight.overdue - anyio.current_time()):
             await flight.done.wait()
-        if self._usable() is None:
-            raise KeysUnavailable(retry_after=self._retry_after())
 
     async def warm_up(self) -> None:
         """Fetch the set now if there is no usable one.
@@ -306,234 +432,340 @@ class JWKSCache:
         Raises:
             KeysUnavailable: It cannot be had.
         """
-        if not self._static and self._usable() is None:
-            await self._ensure()
+        world = self._world
+        if not world.static and self._usable(world) is None:
+            await self._ensure(world)
 
     def health(self) -> KeysHealth:
         """Return the state of the set; takes no lock and starts nothing."""
-        snapshot = self._snapshot
-        next_try = max(0.0, self._next_try - self._monotonic())
-        failures, error = self._failures, self._last_error
+        world = self._world
+        snapshot, failures, error = world.snapshot, world.failures, world.last_error
+        next_try = max(0.0, world.next_try - self._monotonic())
         if snapshot is None:
             return KeysHealth("empty", None, 0, failures, next_try, error)
-        if self._static:
-            return KeysHealth("fresh", 0.0, len(snapshot.keys), 0, 0.0, None)
+        if world.static:
+            return KeysHealth("fresh", None, len(snapshot.keys), 0, 0.0, None)
         age = self._age(snapshot)
         state: Literal["fresh", "stale", "expired"] = "fresh"
-        if age > snapshot.ttl:
+        if age > snapshot.lifetime:
             state = "stale" if age <= self.hard_limit else "expired"
         return KeysHealth(state, age, len(snapshot.keys), failures, next_try, error)
-
-    # -- ages and budgets
 
     def _age(self, snapshot: Snapshot) -> float:
         return max(self._monotonic() - snapshot.monotonic, self._wall() - snapshot.wall)
 
-    def _usable(self) -> Snapshot | None:
-        snapshot = self._snapshot
+    def _usable(self, world: _World) -> Snapshot | None:
+        snapshot = world.snapshot
         if snapshot is None or self._age(snapshot) > self.hard_limit:
             return None
         return snapshot
 
-    def _is_fresh(self) -> bool:
-        snapshot = self._snapshot
-        return snapshot is not None and self._age(snapshot) <= snapshot.ttl
+    def _is_fresh(self, world: _World) -> bool:
+        snapshot = world.snapshot
+        return snapshot is not None and self._age(snapshot) <= snapshot.lifetime
 
-    def _may_try(self) -> bool:
-        return self._monotonic() >= self._next_try
+    def _may_try(self, world: _World) -> bool:
+        return self._monotonic() >= world.next_try
 
-    def _retry_after(self) -> int:
-        return 1 + int(max(0.0, self._next_try - self._monotonic()))
+    def _retry_after(self, world: _World) -> float:
+        return max(1.0, world.next_try - self._monotonic())
 
-    def _take_token(self) -> bool:
+    def _take_token(self, world: _World) -> bool:
         with self._lock:
             now = self._monotonic()
-            refilled = self._tokens + (now - self._tokens_at) / self._cooldown
-            self._tokens, self._tokens_at = min(float(UNKNOWN_KID_BURST), refilled), now
-            if self._tokens < 1:
+            refilled = world.tokens + (now - world.tokens_at) / self._cooldown
+            world.tokens, world.tokens_at = min(float(UNKNOWN_KID_BURST), refilled), now
+            if world.tokens < 1:
                 return False
-            self._tokens -= 1
+            world.tokens -= 1
             return True
 
-    # -- fetching
+    def _current(self, world: _World, loop: object) -> _Flight | None:
+        """Return the fetch under way in *loop*, unless it has outlived its deadline."""
+        flight = world.flights.get(loop)
+        if flight is None or anyio.current_time() > flight.overdue:
+            return None
+        return flight
 
-    def _take_off(self) -> _Flight:
-        """Start a fetch in this event loop, or return the one under way."""
-        loop = _loop()
-        flight = self._flights.get(loop)
-        if flight is None:
-            with self._lock:
-                self._sequence += 1
-                flight = _Flight(self._sequence, self._epoch)
-                self._flights[loop] = flight
-            if isinstance(loop, asyncio.AbstractEventLoop):
-                flight.task = loop.create_task(self._fly(flight))
-            else:
-                _trio().lowlevel.spawn_system_task(self._fly, flight)
+    def _take_off(self, world: _World, loop: object) -> _Flight:
+        """Start a fetch in this event loop, which owes nothing to the request that starts it."""
+        overdue = anyio.current_time() + world.upstream.total_timeout + _GRACE
+        flight = _Flight(world, loop, world.snapshot, overdue)
+        with self._lock:
+            # Loops that were closed over a fetch: nobody else would ever let go of them.
+            for dead in [f for f in self._aloft if getattr(f.loop, "is_closed", bool)()]:
+                self._aloft.discard(dead)
+                dead.world.flights.pop(dead.loop, None)
+            world.flights[loop] = flight
+            self._aloft.add(flight)
+        if isinstance(loop, asyncio.AbstractEventLoop):
+            flight.task = loop.create_task(self._fly(flight), context=Context())
+            # A loop that shuts down may cancel the task before it has run at all.
+            flight.task.add_done_callback(lambda _: self._settle(flight))
+        else:
+            sys.modules["trio.lowlevel"].spawn_system_task(self._fly, flight)
         return flight
 
     async def _fly(self, flight: _Flight) -> None:
         """Fetch, and land the result; whatever happens, waiters are woken and nothing escapes."""
         try:
-            reply = await self._fetch()
-            self._land(flight, reply)
+            with flight.scope:
+                await anyio.lowlevel.checkpoint()
+                self._land(flight, await self._fetch(flight))
         except UpstreamFailure as failure:
             self._fail(flight, failure.reason, failure.retry_after)
         except Exception:  # noqa: BLE001  # nobody awaits this task; a set must survive anything
-            self._fail(flight, "unexpected")
+            logger.debug("Fetching the key set failed in a way nobody thought of.", exc_info=True)
+            self._fail(flight, FailureReason.UNEXPECTED)
         finally:
-            if self._flights.get(_loop()) is flight:
-                del self._flights[_loop()]
-            flight.done.set()
+            self._settle(flight)
+
+    def _settle(self, flight: _Flight) -> None:
+        with self._lock:
+            if flight.world.flights.get(flight.loop) is flight:
+                del flight.world.flights[flight.loop]
+            self._aloft.discard(flight)
+        flight.done.set()
 
     async def aclose(self) -> None:
-        """Stop a fetch under way in this event loop; those who wait for it are told."""
-        flight = self._flights.get(_loop())
-        if flight is not None and flight.task is not None:
-            flight.task.cancel()
+        """Stop fetches under way in this event loop; those who wait for one are told.
+
+        The cache can be used on: it opens again when it is asked for a key.
+        """
+        loop = _running_loop()
+        for flight in [f for f in self._aloft.copy() if f.loop is loop]:
+            flight.scope.cancel()
             await flight.done.wait()
 
-    async def _fetch(self) -> Reply:
-        snapshot = self._snapshot
-        etag = None if snapshot is None else snapshot.etag
+    async def _fetch(self, flight: _Flight) -> Reply:
+        """Return the reply to a conditional request, made again once if that is worth while."""
+        deadline = anyio.current_time() + flight.world.upstream.total_timeout
+        reply = await self._attempt(flight, 1, deadline)
+        pause = random.uniform(*_RETRY_PAUSE)  # noqa: S311  # jitter, not a secret
+        if _is_passing(reply, now=self._wall()) and anyio.current_time() + pause < deadline:
+            await anyio.sleep(pause)
+            reply = await self._attempt(flight, 2, deadline)
+        if isinstance(reply, UpstreamFailure):
+            raise reply
+        return reply
+
+    async def _attempt(
+        self, flight: _Flight, attempt: int, deadline: float
+    ) -> Reply | UpstreamFailure:
+        self._emit(FetchStarted(attempt))
+        with self._lock:
+            flight.world.sequence += 1
+            flight.sequence = flight.world.sequence
+        flight.monotonic, flight.wall = self._monotonic(), self._wall()
+        etag = None if flight.base is None else flight.base.etag
         headers = {} if etag is None else {"If-None-Match": etag}
         request = Request("GET", self.url, headers=headers)
         try:
-            reply = await self._send(request, attempt=1)
-            if reply.status < 500 or "retry-after" in reply.headers:  # noqa: PLR2004
-                return reply
+            return await flight.world.upstream.send(
+                request, deadline=deadline - anyio.current_time()
+            )
         except UpstreamFailure as failure:
-            if failure.reason not in _RETRYABLE:
-                raise
-        await anyio.sleep(random.uniform(0.05, 0.25))  # noqa: S311  # jitter
-        return await self._send(request, attempt=2)
-
-    async def _send(self, request: Request, *, attempt: int) -> Reply:
-        if self._emit:
-            self._emit(FetchStarted(attempt))
-        return await self.upstream.send(request)
+            return failure
 
     def _land(self, flight: _Flight, reply: Reply) -> None:
         """Put the set of *reply* in force, or refuse the reply as a failed fetch."""
-        before = self._snapshot
-        if reply.status == 304 and before is not None and before.etag is not None:  # noqa: PLR2004
-            if reply.headers.get("etag", before.etag) != before.etag:
-                reason = "not_modified_mismatch"
-                raise UpstreamFailure(reason)
-            keys: Mapping[str, VerificationKey] = before.keys
-            etag: str | None = before.etag
-        else:
-            keys, etag = self._read(reply), _etag(reply)
-        self._put(flight, keys, etag, reply)
+        base = flight.base
+        if reply.status == 304 and base is not None and base.etag is not None:  # noqa: PLR2004
+            if not _same_etag(reply.headers.get("etag", base.etag), base.etag):
+                self._forget_etag(flight)
+                raise UpstreamFailure(FailureReason.NOT_MODIFIED)
+            self._put(flight, reply, base.keys, base.etag)
+            return
+        keys, skipped = self._read(reply)
+        if self._put(flight, reply, MappingProxyType(keys), _etag(reply)):
+            self._tell_skipped(flight.world, skipped)
 
-    def _read(self, reply: Reply) -> Mapping[str, VerificationKey]:
+    def _read(self, reply: Reply) -> tuple[dict[str, VerificationKey], list[Skipped]]:
         if reply.status != 200:  # noqa: PLR2004
-            reason = f"status_{reply.status // 100}xx"
-            raise UpstreamFailure(reason, retry_after=retry_after(reply, now=self._wall()))
-        members = _members(reply.json_object())
-        if members is None:
-            reason = "not_a_key_set"
-            raise UpstreamFailure(reason)
+            asked = retry_after(reply, now=self._wall())
+            raise UpstreamFailure(_status_reason(reply.status), retry_after=asked)
+        return self._usable_keys(reply.json_object().get("keys"))
+
+    def _usable_keys(self, members: Any) -> tuple[dict[str, VerificationKey], list[Skipped]]:
+        if not isinstance(members, list):
+            raise UpstreamFailure(FailureReason.NOT_A_KEY_SET)
+        if len(members) > MAX_KEYS:
+            raise UpstreamFailure(FailureReason.TOO_MANY_KEYS)
         keys, skipped = load_keys(members, self.algorithms)
-        for skip in skipped:
-            if skip.alarming:
-                logger.warning("The key set holds a key that must not be used: %s.", skip.reason)
-            if self._emit:
-                self._emit(KeySkipped(skip.reason, skip.alarming))
         if not keys:
-            reason = "no_usable_key"
-            raise UpstreamFailure(reason)
-        return MappingProxyType(keys)
+            raise UpstreamFailure(FailureReason.NO_USABLE_KEY)
+        return keys, skipped
 
     def _put(
         self,
         flight: _Flight,
+        reply: Reply,
         keys: Mapping[str, VerificationKey],
         etag: str | None,
-        reply: Reply,
-    ) -> None:
-        started = self._monotonic()
+    ) -> bool:
+        """Put *keys* in force, unless what is in force was asked for later."""
+        world = flight.world
+        lifetime = _lifetime(reply, self.ttl, self.hard_limit)
         with self._lock:
-            before = self._snapshot
-            newer = before is not None and before.sequence > flight.sequence
-            if newer or flight.epoch is not self._epoch:
-                return  # Another loop's later fetch landed first, or the cache was set aside.
+            before = world.snapshot
+            if _is_later(before, flight.sequence):
+                return False
             old = {} if before is None else before.keys
-            changed = {kid for kid in keys.keys() & old.keys() if _differs(keys[kid], old[kid])}
-            added, removed = keys.keys() - old.keys(), old.keys() - keys.keys()
-            generation = 1 if before is None else before.generation
-            if before is not None and (added or removed or changed):
-                generation += 1
-                self._negative.clear()
-            self._snapshot = Snapshot(
+            shared = keys.keys() & old.keys()
+            changed = sum(keys[kid].identity != old[kid].identity for kid in shared)
+            added, removed = len(keys) - len(shared), len(old) - len(shared)
+            same = before is not None and not (added or removed or changed)
+            if not same:
+                world.negative.clear()
+            snapshot = Snapshot(
                 keys=keys,
-                generation=generation,
+                generation=before.generation if before and same else next(self._generations),
                 sequence=flight.sequence,
-                monotonic=self._monotonic(),
-                wall=self._wall(),
-                ttl=self._jittered(_lifetime(reply, self.ttl, self.hard_limit)),
+                monotonic=flight.monotonic,
+                wall=flight.wall,
+                lifetime=lifetime,
+                due_monotonic=_NEVER,
+                due_wall=_NEVER,
                 etag=etag,
             )
-            self._failures, self._next_try, self._last_error = 0, 0.0, None
-            flight.landed = True
-        if self._emit:
-            duration = self._monotonic() - started
-            self._emit(
-                FetchSucceeded(
-                    duration, len(keys), len(added), len(removed), len(changed), len(reply.body)
-                )
-            )
+            world.snapshot = self._scheduled(snapshot)
+            failures, world.failures = world.failures, 0
+            world.next_try, world.last_error, world.expiry_told = -_NEVER, None, False
+        if failures:
+            logger.info("The key set could be fetched again after %d failures.", failures)
+        duration = self._monotonic() - flight.monotonic
+        self._emit(FetchSucceeded(duration, len(keys), added, removed, changed, len(reply.body)))
+        return True
 
-    def _fail(self, flight: _Flight, reason: str, asked: float | None = None) -> None:
+    def _fail(self, flight: _Flight, reason: FailureReason, asked: float | None = None) -> None:
         """Keep the old set, count the failure and back off: doubling, with jitter."""
-        if flight.epoch is not self._epoch:
-            return
+        world = flight.world
         shortest, longest = BACKOFF
         with self._lock:
-            self._failures += 1
-            delay = min(longest, shortest * 2 ** min(self._failures - 1, 16))
-            delay *= random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
+            if _is_later(world.snapshot, flight.sequence):
+                return
+            world.failures += 1
+            failures = world.failures
+            delay = min(longest, shortest * 2 ** min(failures - 1, 16))
+            delay *= random.uniform(0.1, 1.0)  # noqa: S311  # jitter, not a secret
             delay = max(delay, min(asked or 0.0, longest))
-            self._next_try = self._monotonic() + delay
-            self._last_error = reason
-        snapshot = self._snapshot
-        logger.warning("Fetching the key set failed (%s); next try in %.0f s.", reason, delay)
-        self._emit(FetchFailed(reason, self._failures, delay))
-        if snapshot is not None and self._age(snapshot) > self.hard_limit:
-            self._emit(HardExpired(self._age(snapshot)))
+            world.next_try = self._monotonic() + delay
+            world.last_error = reason
+        # Once per outage: what follows is news to nobody.
+        say = logger.warning if failures == 1 else logger.debug
+        say("Fetching the key set failed (%s); next try in %.1f s.", reason.value, delay)
+        self._emit(FetchFailed(reason, failures, delay))
+        self._tell_expired(world)
 
-    def _jittered(self, ttl: float) -> float:
-        """Spread refreshes by ten percent, so that many workers do not come in step."""
-        return min(ttl * random.uniform(0.9, 1.1), self.hard_limit)  # noqa: S311
+    def _forget_etag(self, flight: _Flight) -> None:
+        """Ask for the whole set next time: this server's 304 cannot be relied on."""
+        with self._lock:
+            if flight.base is not None and flight.world.snapshot is flight.base:
+                flight.world.snapshot = replace(flight.base, etag=None)
+
+    def _tell_expired(self, world: _World) -> None:
+        snapshot = world.snapshot
+        if snapshot is not None and not world.expiry_told:
+            age = self._age(snapshot)
+            if age > self.hard_limit:
+                world.expiry_told = True
+                logger.error("The key set is past its hard limit: answering 503 until it is back.")
+                self._emit(HardExpired(age))
+
+    def _tell_skipped(self, world: _World, skipped: list[Skipped]) -> None:
+        told, world.skipped = world.skipped, tuple(skipped)
+        if world.skipped == told:
+            return
+        for skip in skipped:
+            if skip.alarming:
+                logger.warning("The key set holds a key that must not be used: %s.", skip.reason)
+            self._emit(KeySkipped(skip.reason, skip.alarming))
+
+    def _scheduled(self, snapshot: Snapshot) -> Snapshot:
+        """Return *snapshot* with its refresh planned: jittered, so that workers get out of step."""
+        ahead = snapshot.lifetime * (1 - REFRESH_AHEAD)
+        due = ahead * random.uniform(*_JITTER)  # noqa: S311  # not a secret
+        return replace(
+            snapshot, due_monotonic=snapshot.monotonic + due, due_wall=snapshot.wall + due
+        )
+
+    def _start_over_in_child(self) -> None:
+        """Drop what a fork leaves unusable (locks, fetches) and keep the keys.
+
+        The child's refreshes get their own jitter: a preloading server forks many workers.
+        """
+        self._lock = threading.RLock()
+        self._aloft = set()
+        for world in self._worlds:
+            world.flights = {}
+            if world.snapshot is not None and not world.static:
+                world.snapshot = self._scheduled(world.snapshot)
+
+
+def _after_fork_in_child() -> None:
+    for cache in tuple(_caches):
+        cache._start_over_in_child()  # noqa: SLF001  # this module's own hook
+
+
+# Not on Windows, where nothing forks.
+getattr(os, "register_at_fork", dict)(after_in_child=_after_fork_in_child)
 
 
 def _lifetime(reply: Reply, default: float, longest: float) -> float:
-    """Return the soft limit: the reply's own freshness within bounds, else *default*."""
-    found = {
-        m[1]: m[2] for m in _DIRECTIVE.finditer(reply.headers.get("cache-control", "").lower())
-    }
-    if "no-store" in found or "no-cache" in found:
+    """Return how long *reply* says that it is fresh, within bounds, else *default*."""
+    field_value: str = reply.headers.get("cache-control", "")
+    directives = [
+        (name.strip().lower(), value.strip().strip('"'))
+        for name, _, value in (part.partition("=") for part in field_value.split(","))
+    ]
+    names = {name for name, _ in directives}
+    ages = {value for name, value in directives if name == "max-age"}
+    if not names.isdisjoint({"no-store", "no-cache"}):
         return MIN_TTL
-    seconds = found.get("max-age")
-    if seconds is None:
+    if not ages:
         return default
-    age = reply.headers.get("age", "0")
-    elapsed = int(age[:10]) if age.isascii() and age.isdigit() else 0
-    return min(max(float(seconds[:10]) - elapsed, MIN_TTL), max(longest, MIN_TTL))
+    if len(ages) > 1 or not all(_is_number(value) for value in ages):
+        return MIN_TTL
+    age = reply.headers.get("age", "")
+    elapsed = float(age[:10]) if _is_number(age) else 0.0
+    return min(max(float(ages.pop()[:10]) - elapsed, MIN_TTL), MAX_TTL, longest)
+
+
+def _is_later(snapshot: Snapshot | None, sequence: int) -> bool:
+    return snapshot is not None and snapshot.sequence > sequence
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _is_passing(reply: Reply | UpstreamFailure, *, now: float) -> bool:
+    """Whether a failure may be over in a moment, and the other side did not ask to wait."""
+    if isinstance(reply, UpstreamFailure):
+        return reply.reason in _RETRYABLE
+    busy = reply.status >= 500 or reply.status == 429  # noqa: PLR2004
+    return busy and retry_after(reply, now=now) is None
+
+
+def _status_reason(status: int) -> FailureReason:
+    if status == 429:  # noqa: PLR2004
+        return FailureReason.THROTTLED
+    by_class = {
+        3: FailureReason.REDIRECT,
+        4: FailureReason.CLIENT_ERROR,
+        5: FailureReason.SERVER_ERROR,
+    }
+    return by_class.get(status // 100, FailureReason.STATUS)
 
 
 def _etag(reply: Reply) -> str | None:
     value: str = reply.headers.get("etag", "")
-    return value if 0 < len(value) <= 256 and value.isascii() and value.isprintable() else None  # noqa: PLR2004
+    return value if _ENTITY_TAG.fullmatch(value) else None
 
 
-def _members(jwks: Mapping[str, Any]) -> list[Any] | None:
-    members = jwks.get("keys")
-    return members if isinstance(members, list) and 0 < len(members) <= MAX_KEYS else None
-
-
-def _differs(new: VerificationKey, old: VerificationKey) -> bool:
-    return new.identity != old.identity
+def _same_etag(one: str, other: str) -> bool:
+    """Compare weakly, as `If-None-Match` does (RFC 9110 section 13.1.2)."""
+    return one.removeprefix("W/") == other.removeprefix("W/")
 
 
 def _bounded(name: str, value: float, lowest: float, highest: float) -> float:
@@ -544,14 +776,14 @@ def _bounded(name: str, value: float, lowest: float, highest: float) -> float:
     return float(value)
 
 
-def _loop() -> object:
-    """Return what stands for the running event loop: asyncio's loop, or trio's token."""
+def _running_loop() -> object | None:
+    """Return what stands for the running event loop: asyncio's loop, trio's token, or nothing."""
+    trio: Any = sys.modules.get("trio.lowlevel")
+    # Another thread may be importing it at this moment: then this one is not in trio.
+    if getattr(trio, "in_trio_task", bool)():
+        token: object = trio.current_trio_token()
+        return token
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
-        return _trio().lowlevel.current_trio_token()
-
-
-def _trio() -> Any:
-    # Only present where somebody runs trio, in which case it is imported already.
-    return sys.modules["trio"]
+        return None

@@ -4,6 +4,7 @@ import logging
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
-from fastapi_stepup.errors import ConfigurationError
+from fastapi_stepup.errors import ConfigurationError, FailureReason
 from fastapi_stepup.strict_json import parse_object
 
 logger: Final = logging.getLogger("fastapi_stepup")
@@ -28,6 +29,10 @@ TOTAL_TIMEOUT: Final = 5.0
 MAX_BODY: Final = 64 * 1024
 
 _MAX_PRINTABLE: Final = 0x7E
+_MAX_TIMEOUT: Final = 300
+_OVERRUN: Final = 256 * 1024  # more than a connection can have read ahead
+_PORTS: Final = {"https": 443, "http": 80}
+_UNWANTED: Final = frozenset('@?#\\%"<>^`{|}')
 _warned_about: Final[set[str]] = set()
 
 
@@ -35,11 +40,11 @@ class UpstreamFailure(Exception):
     """A request got no usable reply.
 
     Args:
-        reason: One of a few fixed words, safe to log.
+        reason: What went wrong, safe to log.
         retry_after: Seconds that the other side asked to wait, if it did.
     """
 
-    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, reason: FailureReason, *, retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
@@ -76,8 +81,7 @@ class Reply:
         """
         parsed = parse_object(self.body)
         if parsed is None:
-            reason = "not_json"
-            raise UpstreamFailure(reason)
+            raise UpstreamFailure(FailureReason.NOT_JSON)
         return parsed
 
     def cookie(self, name: str) -> str | None:
@@ -101,48 +105,82 @@ class Upstream:
     raw up to a cap and refused when compressed; every call has connect, read and total deadlines.
     Does not retry.
 
+    The proxy variables of the environment (`HTTPS_PROXY`, `NO_PROXY` and so on) are honoured, since
+    many servers have no other way out, and TLS is end to end through them. A loopback host is
+    always asked directly: plain http is allowed for it only because it never leaves the machine.
+
     Args:
         transport: Where requests go instead of the network: the seam for tests and proxies. It is
-            never closed here.
+            never closed here. TLS verification is then its owner's, and so are its event loops: a
+            transport that pools connections works in one loop only.
+        connect_timeout: Seconds to connect, TLS included.
+        read_timeout: Seconds between two pieces of a reply.
+        total_timeout: Seconds for everything, unless a call says otherwise.
+
+    Raises:
+        ConfigurationError: *transport* is something else, such as a client, or a time is no
+            positive number.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._transport = transport
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
+        total_timeout: float = TOTAL_TIMEOUT,
+    ) -> None:
+        for timeout in (connect_timeout, read_timeout, total_timeout):
+            number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+            if not number or not 0 < timeout <= _MAX_TIMEOUT:
+                msg = f"Timeouts are seconds, more than 0 and up to {_MAX_TIMEOUT}."
+                raise ConfigurationError(msg)
+        self._transports = [None if transport is None else _Borrowed(transport)]
+        self._timeout = httpx.Timeout(read_timeout, connect=connect_timeout)
+        self.total_timeout = total_timeout
+
+    def pinned(self) -> "Upstream":
+        """Return a copy that `rerouted` does not reach: it goes where this one goes at present."""
+        pinned = copy(self)
+        pinned._transports = self._transports[-1:]  # noqa: SLF001  # its own copy
+        return pinned
 
     @contextmanager
     def rerouted(self, transport: httpx.AsyncBaseTransport) -> Iterator[None]:
-        """Send everything to *transport* until the block ends."""
-        previous, self._transport = self._transport, transport
+        """Send everything to *transport* until the block ends; blocks may nest and overlap."""
+        borrowed = _Borrowed(transport)
+        self._transports.append(borrowed)
         try:
             yield
         finally:
-            self._transport = previous
+            self._transports.remove(borrowed)
 
     async def send(
-        self, request: Request, *, deadline: float = TOTAL_TIMEOUT, max_body: int = MAX_BODY
+        self, request: Request, *, deadline: float | None = None, max_body: int = MAX_BODY
     ) -> Reply:
         """Return the reply to *request*, whatever its status.
 
         Args:
             request: What to send.
-            deadline: Seconds for everything, connect to last byte.
+            deadline: Seconds for everything, connect to last byte; else `total_timeout`.
             max_body: Largest accepted body in bytes.
 
         Raises:
-            UpstreamFailure: `connect`, `timeout`, `transport`, `encoding` or `too_large`.
+            UpstreamFailure: `CONNECT`, `TIMEOUT`, `TRANSPORT`, `ENCODING` or `TOO_LARGE`; no other
+                exception, whatever the transport raises.
         """
         try:
-            with anyio.fail_after(deadline):
+            with anyio.fail_after(self.total_timeout if deadline is None else deadline):
                 return await self._send(request, max_body)
         except (TimeoutError, httpx.TimeoutException):
-            reason = "timeout"
+            reason = FailureReason.TIMEOUT
         except httpx.ConnectError:
-            reason = "connect"
+            reason = FailureReason.CONNECT
         except UpstreamFailure as failure:
             reason = failure.reason
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, RuntimeError):
-            # RuntimeError: a transport that its owner has closed, or that another loop owns.
-            reason = "transport"
+        except Exception as error:  # noqa: BLE001  # a transport may raise anything
+            logger.debug("Outbound HTTP failed with %s.", type(error).__name__)
+            reason = FailureReason.TRANSPORT
         # Raised outside the except block: a chained httpx error would carry the request.
         raise UpstreamFailure(reason)
 
@@ -155,34 +193,45 @@ class Upstream:
         }
         if request.bearer is not None:
             headers["Authorization"] = f"Bearer {request.bearer}"
-        transport = None if self._transport is None else _Borrowed(self._transport)
+        transport = self._transports[-1]
         async with (
             httpx.AsyncClient(
                 transport=transport,
                 verify=_tls_context() if transport is None else True,
                 limits=httpx.Limits(max_keepalive_connections=0),
-                timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+                timeout=self._timeout,
+                trust_env=not is_loopback(urlsplit(request.url).hostname or ""),
                 follow_redirects=False,
-                event_hooks=None,
             ) as client,
             client.stream(request.method, request.url, json=request.json, headers=headers) as reply,
         ):
             if reply.headers.get("content-encoding", "identity").lower() != "identity":
-                reason = "encoding"
-                raise UpstreamFailure(reason)
-            body = bytearray()
+                raise UpstreamFailure(FailureReason.ENCODING)
             announced = reply.headers.get("content-length", "")
-            too_large = announced.isdigit() and int(announced[:20]) > max_body
-            if not too_large:
-                async for chunk in reply.aiter_raw():
-                    body += chunk
-                    too_large = len(body) > max_body
-                    if too_large:
-                        break
-            if too_large:
-                reason = "too_large"
-                raise UpstreamFailure(reason)
-            return Reply(reply.status_code, reply.headers, bytes(body))
+            if announced.isascii() and announced.isdigit() and int(announced[:20]) > max_body:
+                raise UpstreamFailure(FailureReason.TOO_LARGE)
+            return Reply(reply.status_code, reply.headers, await _read(reply, max_body))
+
+
+async def _read(reply: httpx.Response, max_body: int) -> bytes:
+    if reply.is_stream_consumed:
+        body = bytearray(reply.content)  # A test's transport may give what has been read already.
+    else:
+        body = bytearray()
+        try:
+            async for chunk in reply.aiter_raw():
+                body += chunk
+                if len(body) > max_body + _OVERRUN:
+                    break
+                if len(body) > max_body and not reply.is_closed:
+                    # Reading on until that fails ends the transport's own generators properly.
+                    await reply.aclose()
+        except httpx.HTTPError:
+            if len(body) <= max_body:
+                raise
+    if len(body) > max_body:
+        raise UpstreamFailure(FailureReason.TOO_LARGE)
+    return bytes(body)
 
 
 def retry_after(reply: Reply, *, now: float) -> float | None:
@@ -197,15 +246,23 @@ def retry_after(reply: Reply, *, now: float) -> float | None:
         return float(value[:10])
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, moment.astimezone(UTC).timestamp() - now)
+    # The date comes without a zone when it says -0000, which is still UTC (RFC 5322 section 3.3).
+    return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now)
 
 
 class _Borrowed(httpx.AsyncBaseTransport):
     """Lends a transport to a throw-away client without letting the client close it."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        if not isinstance(transport, httpx.AsyncBaseTransport):
+            kind = type(transport).__name__
+            msg = (
+                "transport is an httpx.AsyncBaseTransport, such as httpx.AsyncHTTPTransport(…): "
+                f"an asynchronous one, and httpx's own, not {kind}."
+            )
+            raise ConfigurationError(msg)
         self._transport = transport
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -218,7 +275,9 @@ def _tls_context() -> ssl.SSLContext:
 
 
 def base_url(name: str, value: str) -> str:
-    """Return *value* as a base URL without trailing slash.
+    """Return *value* as a base URL: scheme and host in lower case, no trailing slash.
+
+    What is joined to it is appended as text, so a path in it stays. The default port is left out.
 
     Args:
         name: The option's name, for the message.
@@ -226,7 +285,7 @@ def base_url(name: str, value: str) -> str:
 
     Raises:
         ConfigurationError: Another scheme, plain http to another host, no host, user info, a
-            query, a fragment, or a character that does not belong into a URL.
+            query, a fragment, a dot segment, or a character that does not belong into a URL.
     """
     msg = (
         f"{name} must be an https URL such as https://api.descope.com (plain http only for a "
@@ -239,16 +298,19 @@ def base_url(name: str, value: str) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise ConfigurationError(msg) from None
-    unwanted = any(c in value for c in "@?#\\%")
-    if parts.scheme not in {"http", "https"} or not host or unwanted or port == 0:
+    unwanted = not _UNWANTED.isdisjoint(value) or not {".", ".."}.isdisjoint(parts.path.split("/"))
+    if parts.scheme not in _PORTS or not host or unwanted or port == 0:
         raise ConfigurationError(msg)
     if parts.scheme == "http":
         if not is_loopback(host):
             raise ConfigurationError(msg)
-        if value not in _warned_about:
-            _warned_about.add(value)
+        if parts.netloc not in _warned_about:
+            _warned_about.add(parts.netloc)
             logger.warning("%s is plain http on a loopback host: for development only.", name)
-    return value.rstrip("/")
+    authority = f"[{host}]" if ":" in host else host
+    if port is not None and port != _PORTS[parts.scheme]:
+        authority += f":{port}"
+    return f"{parts.scheme}://{authority}{parts.path.rstrip('/')}"
 
 
 def is_loopback(host: str) -> bool:

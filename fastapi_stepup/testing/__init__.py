@@ -8,19 +8,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fastapi_stepup.testing.access_keys import AccessKey
     from fastapi_stepup.testing.assertions import assert_step_up_challenge
     from fastapi_stepup.testing.emulator import DescopeEmulator
     from fastapi_stepup.testing.keys import REMOVE, SigningKey
+    from fastapi_stepup.testing.passkey import SoftwarePasskey
     from fastapi_stepup.testing.project import Message, ReceivedRequest
     from fastapi_stepup.testing.sessions import Tokens
     from fastapi_stepup.testing.users import User
 
 __all__ = [
     "REMOVE",
+    "AccessKey",
     "DescopeEmulator",
     "Message",
     "ReceivedRequest",
     "SigningKey",
+    "SoftwarePasskey",
     "Tokens",
     "User",
     "assert_step_up_challenge",
@@ -28,10 +32,12 @@ __all__ = [
 
 _HOMES = {
     "REMOVE": "keys",
+    "AccessKey": "access_keys",
     "DescopeEmulator": "emulator",
     "Message": "project",
     "ReceivedRequest": "project",
     "SigningKey": "keys",
+    "SoftwarePasskey": "passkey",
     "Tokens": "sessions",
     "User": "users",
     "assert_step_up_challenge": "assertions",

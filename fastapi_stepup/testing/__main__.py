@@ -19,7 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"{_EXPOSED.format(host=options.host)} Pass --expose if you mean it.", to=sys.stderr)
         return 2
     try:
-        emulator = DescopeEmulator(options.project_id, issuer=options.issuer)
+        emulator = DescopeEmulator(
+            options.project_id,
+            issuer=options.issuer,
+            response_mode=options.response_mode,
+            rotate_refresh=options.rotate_refresh,
+        )
         server = server_for(emulator)
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
         listener = socket.create_server((options.host, options.port), family=family)
@@ -62,6 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=_port, default=8085, help="port; 0 takes a free one (8085)")
     parser.add_argument("--project-id", default=DEFAULT_PROJECT_ID, help="the emulated project")
     parser.add_argument("--issuer", help="the tokens' iss (the project id)")
+    parser.add_argument(
+        "--response-mode",
+        choices=["body", "cookies"],
+        default="body",
+        help="where the refresh token goes (body)",
+    )
+    parser.add_argument(
+        "--rotate-refresh", action="store_true", help="a refresh replaces the refresh token"
+    )
     parser.add_argument(
         "--expose", action="store_true", help="allow a host that others reach, as in a container"
     )

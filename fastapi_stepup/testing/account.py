@@ -2,8 +2,10 @@
 
 Known of the real service: all but `validate` take the refresh JWT; a refresh loses `su`, because
 the refresh JWT does not carry it; logout revokes refresh JWTs only, so a session JWT stays good
-until it expires. A
-guess: that `validate` refuses a refresh JWT.
+until it expires; with rotation a refresh hands out a new refresh JWT. Guesses: that `validate`
+refuses a refresh JWT, that a replaced refresh JWT stops working at once and ends nothing else, that
+`try-refresh` answers `{}` where there is nothing to refresh, and that the history begins with the
+latest sign-in.
 """
 
 import jwt
@@ -15,7 +17,7 @@ from starlette.routing import Route
 from fastapi_stepup.testing.faults import INVALID_TOKEN, NOT_FOUND, Refusal
 from fastapi_stepup.testing.project import Call, Project
 from fastapi_stepup.testing.sessions import SESSION_NAME
-from fastapi_stepup.testing.wire import endpoint
+from fastapi_stepup.testing.wire import get, post
 
 
 class Account:
@@ -32,14 +34,16 @@ class Account:
         """Return the endpoints of this room."""
         handlers = {
             "refresh": self._refresh,
+            "try-refresh": self._try_refresh,
             "validate": self._validate,
             "logout": self._logout,
             "logoutall": self._logout_all,
         }
         return [
-            Route("/v1/auth/me", endpoint(self._project, self._me), methods=["GET"]),
+            get(self._project, "/v1/auth/me", self._me),
+            get(self._project, "/v1/auth/me/history", self._history),
             *(
-                Route(f"/v1/auth/{action}", endpoint(self._project, handler), methods=["POST"])
+                post(self._project, f"/v1/auth/{action}", handler)
                 for action, handler in handlers.items()
             ),
         ]
@@ -47,13 +51,31 @@ class Account:
     def _me(self, call: Call) -> dict[str, object]:
         return self._project.sessions.find(call.token).user.as_json()
 
+    def _history(self, call: Call) -> list[object]:
+        sessions = self._project.sessions
+        caller = sessions.find(call.token).user
+        place = {"city": "", "country": "", "ip": "127.0.0.1"}
+        return [
+            {"userId": user.user_id, "loginTime": at, **place}
+            for user, at in reversed(sessions.log)
+            if user is caller
+        ]
+
     def _refresh(self, call: Call) -> dict[str, object]:
         project = self._project
         session = project.sessions.find(call.token)
+        if project.sessions.rotates:
+            project.sessions.renew(session)
         tokens = project.sessions.issue(session, changes=project.tampered())
         response = project.jwt_response(tokens, session.user)
         # Without rotation, which is off by default, no new refresh token is handed out.
-        return {**response, "refreshJwt": ""}
+        return response if project.sessions.rotates else {**response, "refreshJwt": ""}
+
+    def _try_refresh(self, call: Call) -> dict[str, object]:
+        try:
+            return self._refresh(call)
+        except Refusal:
+            return {}
 
     def _validate(self, call: Call) -> dict[str, object]:
         claims = self._verified(call.token or "")

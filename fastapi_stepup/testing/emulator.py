@@ -1,36 +1,26 @@
 """DescopeEmulator: the local stand-in for Descope."""
 
-import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import httpx
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.types import Message as ASGIMessage, Receive, Scope, Send
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Receive, Scope, Send
 
-from fastapi_stepup.testing.account import Account, PublicKeys
+from fastapi_stepup.testing.answers import Answers
 from fastapi_stepup.testing.control import CONTROL, CONTROL_PREFIX, EMULATOR_KEY
-from fastapi_stepup.testing.faults import (
-    INVALID_TOKEN,
-    MALFORMED,
-    RATE_LIMITED,
-    SERVER_ERROR,
-    Fault,
-    Refusal,
-)
-from fastapi_stepup.testing.keys import HostileKey, KeyRing, SigningKey, random_id, replaced
-from fastapi_stepup.testing.otp import OTP
-from fastapi_stepup.testing.project import Message, Project, ReceivedRequest
+from fastapi_stepup.testing.driver import Driver
+from fastapi_stepup.testing.faults import Refusal
+from fastapi_stepup.testing.project import Limits, Project
+from fastapi_stepup.testing.reception import route_of, tidy
+from fastapi_stepup.testing.rooms import Rooms
 from fastapi_stepup.testing.serving import served
-from fastapi_stepup.testing.sessions import Sessions, Tokens
-from fastapi_stepup.testing.users import User, new_user
+from fastapi_stepup.testing.sessions import Sessions
 from fastapi_stepup.testing.wire import answer_http_exception, answer_refusal
 
 if TYPE_CHECKING:
@@ -38,19 +28,10 @@ if TYPE_CHECKING:
 
 DEFAULT_PROJECT_ID: Final = "P2LocalEmulatorProject000001"
 _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]+")
-_FAULTS: Final = {fault.status: fault for fault in (INVALID_TOKEN, RATE_LIMITED)}
+_LOOPBACK_ORIGIN: Final = r"https?://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?"
 
 
-@dataclass
-class _Failure:
-    status: int
-    times: int
-    path: str
-    body: bytes
-    headers: Mapping[str, str]
-
-
-class DescopeEmulator:
+class DescopeEmulator(Driver):
     """A Descope project in this process: an ASGI app, and Python calls to drive it.
 
     The official SDKs run against it unchanged. In a test it is attached to a guard, and the guard's
@@ -67,46 +48,81 @@ class DescopeEmulator:
     closing. Its keys are its own: no other emulator's tokens verify against them. Control routes
     for other languages are under `/_emulator/` (see `fastapi_stepup.testing.control`).
 
+    Users sign in and step up by one-time code, authenticator app, magic link, enchanted link,
+    passkey, social provider, SSO and SAML, WhatsApp, and the flow `step-up`; they sign in by
+    password, and machines by access key. What a person does elsewhere a test does by a call:
+    `outbox` has codes and links, `totp_code` what the app shows, `passkey` (or a `SoftwarePasskey`
+    of your own) what the browser answers, `social_login` and `send_whatsapp` what comes of the page
+    that a start leads to.
+
     Known of the real service, and enforced:
 
     - Every call's bearer begins with the project id (401). `me`, refresh and logout need the
       refresh token.
     - A sign-in with `stepup` or `mfa` needs the refresh token. The verification that follows brings
-      none: the service remembers with the code what it is for.
+      none: the service remembers with the code, link or challenge what it is for.
     - `su` is `true` on the session JWT of a step-up only. The refresh JWT never has it, so a
       refresh loses it. A stepped-up session expires after its own lifetime (default ten minutes).
     - One live code per user; tries, sends and lifetime of codes are limited; no reply contains a
-      code.
+      code or a link.
     - A logout revokes refresh tokens. Session tokens stay good until they expire.
     - Twelve earlier keys stay valid when keys rotate; none when they are revoked.
+    - Tokens in the body or in cookies, and rotation of the refresh token, by setting.
     - Error bodies, error codes, masked addresses, and 429 with `Retry-After`.
 
-    Guesses, because no public source says:
+    Guesses, because no public source says; those about one method are in the docstring of its
+    module:
 
-    - HTTP statuses of the error codes for one-time codes and sessions (401), and which code answers
-      a step-up without a refresh token (400 `E011002`), with a bad one (401 `E061005`), with one of
-      another user (400 `E011004`), and a wrong project id (401 `E011004`).
-    - That the login id of a step-up must be one of the refresh token's user.
+    - HTTP statuses of the error codes for one-time codes, links and sessions (401), and which code
+      answers a step-up without a refresh token (400 `E011002`), with a bad one (401 `E061005`),
+      with one of another user (400 `E011004`), and a wrong project id (401 `E011004`).
+    - That the login id of a step-up must be one of the refresh token's user. By social login and
+      SSO it need not be: whoever signs in at the provider gets the session, the worst case.
+    - That a step-up which was started dies with its session's logout (401 `E064001`).
     - `amr` after step-up: earlier and new ways together, and `mfa` when they are two or more.
     - The sizes of the limits, the sends limit's error (429 `E130429`), and `sms` as the `amr` of a
       call.
+    - That `revokeOtherSessions` ends all other sessions of the user, whatever their type.
     - Custom claims of a sign-in are nested in `nsec`.
+    - CORS as a browser on this machine needs it: any loopback origin, with credentials.
+
+    Not there, by the names of the official SDKs:
+
+    - `management`, `mgmt`: the management API is for administration and signs nobody in; its
+      licence call alone is answered. Users are created by `create_user`.
+    - `oauth.startNative`, `oauth.finishNative`: native providers of mobile devices, whose signed
+      answers nobody can make here.
+    - `oauth.getOneTapClientId`, `oauth.verifyOneTapIDToken`, `oauth.exchangeOneTapIDToken`: they
+      take an id token that Google signed.
+    - `outbound.connect`: connects a signed-in user to another service and signs nobody in.
+    - Descope's web component: it loads screens from elsewhere. `flow.start` and `flow.next` work,
+      for the flow `step-up`, whose start needs the refresh token.
+    - Delivery methods of links beyond `email`, `sms`, `whatsapp` and `im` (magic link) or `email`
+      and `sms` (enchanted link): the Node SDK has no others, and the Python SDK's other values are
+      answered 404.
 
     Args:
         project_id: `P` and 27 characters; any letters, digits, `-` and `_` are taken.
         issuer: The `iss` of every token; by default the bare project id, as Descope's default is.
         clock: The time in seconds since the epoch. Verifiers read their own clock: to test age,
             pass `age=` to `sign_in` and `step_up` rather than moving this.
+        response_mode: `body`, or `cookies`: the refresh token goes into the cookie `DSR`, and is
+            read from there too where the bearer has none.
+        session_cookie: Whether the session token goes into the cookie `DS` in place of the body.
+            The Python SDK does not read it.
+        rotate_refresh: Whether a refresh hands out a new refresh token and voids the old one.
+        select_keeps_step_up: Whether a stepped-up session stays so when a tenant is selected.
         session_lifetime: Seconds that a plain session JWT is good for.
         step_up_lifetime: Seconds that a stepped-up session JWT is good for.
         refresh_lifetime: Seconds that a refresh JWT is good for.
-        code_lifetime: Seconds that a one-time code is good for.
+        code_lifetime: Seconds that a one-time code is good for, and a link, a challenge, or a
+            sign-in at a provider.
         max_attempts: Wrong codes (`E061102`) after which only a new code helps (`E061103`).
         max_sends: Messages to one user within *sends_window*.
         sends_window: Seconds over which sends are counted.
 
     Raises:
-        ValueError: *project_id* has other characters.
+        ValueError: *project_id* has other characters, or *response_mode* is neither.
     """
 
     def __init__(
@@ -115,6 +131,10 @@ class DescopeEmulator:
         *,
         issuer: str | None = None,
         clock: Callable[[], float] = time.time,
+        response_mode: Literal["body", "cookies"] = "body",
+        session_cookie: bool = False,
+        rotate_refresh: bool = False,
+        select_keeps_step_up: bool = False,
         session_lifetime: int = 600,
         step_up_lifetime: int = 600,
         refresh_lifetime: int = 28 * 24 * 3600,
@@ -127,19 +147,28 @@ class DescopeEmulator:
             raise ValueError(
                 "A project id has letters, digits, '-' and '_' only, like 'P' and 27 characters."
             )
+        if response_mode not in ("body", "cookies"):
+            raise ValueError("The response mode is 'body' or 'cookies'.")
+        super().__init__(clock=clock)
         self.project_id = project_id
         self.issuer: str = issuer or project_id
         self.max_attempts = max_attempts
         self.max_sends = max_sends
         self.code_lifetime = code_lifetime
-        self.requests: list[ReceivedRequest] = []
-        self._clock = clock
+        self._answers = Answers(response_mode == "cookies", session_cookie)
         self._lifetimes = (session_lifetime, step_up_lifetime, refresh_lifetime)
+        self._rotate_refresh = rotate_refresh
+        self._select_keeps_step_up = select_keeps_step_up
         self._sends_window = sends_window
-        self._keys = KeyRing()
-        self._stranger = random_id("U")
-        self._failures: list[_Failure] = []
         self._furnish()
+        self._door = CORSMiddleware(
+            self._receive,
+            allow_origin_regex=_LOOPBACK_ORIGIN,
+            allow_credentials=True,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After"],
+        )
 
     def __repr__(self) -> str:
         return f"DescopeEmulator(project_id={self.project_id!r})"
@@ -153,19 +182,21 @@ class DescopeEmulator:
             session_lifetime=session_lifetime,
             step_up_lifetime=step_up_lifetime,
             refresh_lifetime=refresh_lifetime,
+            rotates=self._rotate_refresh,
         )
-        project = Project(self.project_id, keys=self._keys, sessions=sessions, clock=self._clock)
-        otp = OTP(
-            project,
-            code_lifetime=self.code_lifetime,
-            max_attempts=self.max_attempts,
-            max_sends=self.max_sends,
-            sends_window=self._sends_window,
+        self._project = Project(
+            self.project_id,
+            keys=self._keys,
+            sessions=sessions,
+            clock=self._clock,
+            limits=Limits(
+                self.code_lifetime, self.max_attempts, self.max_sends, self._sends_window
+            ),
+            answers=self._answers,
         )
-        rooms = (PublicKeys(project), Account(project), otp)
-        self._project = project
+        self._rooms = Rooms(self._project, select_keeps_step_up=self._select_keeps_step_up)
         self._app = Starlette(
-            routes=[route for room in rooms for route in room.routes()],
+            routes=self._rooms.routes(),
             exception_handlers={
                 Refusal: answer_refusal,
                 HTTPException: answer_http_exception,
@@ -211,258 +242,23 @@ class DescopeEmulator:
         with served(self, port=port) as base_url:
             yield base_url
 
-    def create_user(
-        self,
-        login_id: str,
-        *,
-        email: str | None = None,
-        phone: str | None = None,
-        login_ids: Sequence[str] = (),
-        name: str = "",
-        roles: Sequence[str] = (),
-        permissions: Sequence[str] = (),
-        tenants: Mapping[str, Mapping[str, object]] | None = None,
-    ) -> User:
-        """Add a user and return it; its fields may be changed later.
-
-        Args:
-            login_id: What the user signs in with.
-            email: Where codes by e-mail go; by default the first login id that looks like an
-                address.
-            phone: Where other codes go; by default the first login id that looks like a number.
-            login_ids: Further login ids.
-            name: The display name.
-            roles: The `roles` claim.
-            permissions: The `permissions` claim.
-            tenants: The `tenants` claim: tenant id to `{"roles": [...], "permissions": [...]}`.
-
-        Raises:
-            ValueError: A login id is empty or belongs to a user already.
-        """
-        user = new_user(
-            login_id,
-            created_at=int(self._clock()),
-            login_ids=login_ids,
-            email=email,
-            phone=phone,
-            name=name,
-            roles=roles,
-            permissions=permissions,
-            tenants=tenants,
-        )
-        with self._project.lock:
-            return self._project.users.add(user)
-
-    def user(self, login_id: str) -> User:
-        """Return the user who signs in with *login_id*.
-
-        Raises:
-            LookupError: There is none.
-        """
-        with self._project.lock:
-            user = self._project.users.find(login_id)
-        if user is None:
-            raise LookupError("The emulator has no user with this login id.")
-        return user
-
-    def sign_in(
-        self,
-        login_id: str,
-        *,
-        amr: Sequence[str] = ("email",),
-        age: float = 0,
-        expires_in: float | None = None,
-    ) -> Tokens:
-        """Sign a user in, with no message sent; create the user when there is none.
-
-        Args:
-            login_id: Who; created as by `create_user` when unknown.
-            amr: How: the `amr` claim; a single text is a claim of one.
-            age: How many seconds ago: moves `iat` back. `exp` stays a whole lifetime from now, so
-                that an old session is old and not expired.
-            expires_in: Seconds until the session JWT expires, in place of the whole lifetime. Zero
-                or less gives a token that has expired.
-        """
-        return self._signed_in(login_id, amr, age, expires_in, stepped_up=False)
-
-    def step_up(
-        self,
-        login_id: str,
-        *,
-        amr: Sequence[str] = ("email", "mfa"),
-        age: float = 0,
-        expires_in: float | None = None,
-    ) -> Tokens:
-        """Sign a user in and step the session up: as `sign_in`, and the session JWT has `su: true`.
-
-        With `age=3600` the step-up is an hour old and the token still not expired, whatever the
-        step-up
-        lifetime: what trips is a policy's `max_age`.
-        """
-        return self._signed_in(login_id, amr, age, expires_in, stepped_up=True)
-
-    def _signed_in(
-        self,
-        login_id: str,
-        amr: Sequence[str],
-        age: float,
-        expires_in: float | None,
-        *,
-        stepped_up: bool,
-    ) -> Tokens:
-        with self._project.lock:
-            user = self._project.users.find(login_id) or self.create_user(login_id)
-            user.seen = True
-            ways = (amr,) if isinstance(amr, str) else tuple(amr)
-            return self._project.sessions.begin(
-                user, ways, stepped_up=stepped_up, age=age, expires_in=expires_in
-            )
-
-    def token(
-        self,
-        *,
-        header: Mapping[str, object] | None = None,
-        key: HostileKey | None = None,
-        **claims: object,
-    ) -> str:
-        """Return a JWT, by default that of a good session without step-up, with parts replaced.
-
-        Give a claim or header parameter as `REMOVE` to leave it out; `None` is JSON `null`. The
-        subject is a user that nobody knows; pass `sub=tokens.user_id` for a known one. The
-        emulator's own endpoints take no refresh token made here.
-
-        ```python
-        descope.token(su="true")
-        descope.token(exp=REMOVE)
-        descope.token(header={"alg": "none"})
-        descope.token(header={"alg": "HS256"})  # signed with the public key as the secret
-        descope.token(key=SigningKey())  # a forgery under the right `kid`
-        ```
-
-        Args:
-            header: Changes to `{"alg": "RS256", "kid": ..., "typ": "JWT"}`. The signature is made
-                by the algorithm that it names, or RS256 when that is no known one.
-            key: What signs: a `SigningKey`, a private key of `cryptography`, or bytes as an HMAC
-                secret; by default the current key.
-            **claims: Changes to the claims.
-
-        Raises:
-            TypeError: *key* does not fit the algorithm.
-        """
-        sessions = self._project.sessions
-        with self._project.lock:
-            good = {**sessions.registered(self._stranger), "amr": ["email"]}
-            return sessions.sign(replaced(good, claims), header=header, key=key)
-
-    @property
-    def outbox(self) -> list[Message]:
-        """The messages sent, oldest first: `outbox[-1].code` is the latest code."""
-        return self._project.outbox
-
-    @property
-    def signing_key(self) -> SigningKey:
-        """The key that signs at present."""
-        with self._project.lock:
-            return self._keys.current
-
-    def rotate_keys(self) -> SigningKey:
-        """Sign with a new key from now on and return it; the twelve before it stay valid."""
-        with self._project.lock:
-            return self._keys.rotate()
-
-    def revoke_keys(self) -> SigningKey:
-        """Sign with a new key from now on and return it; every token signed before is void."""
-        with self._project.lock:
-            return self._keys.revoke()
-
-    def fail(
-        self,
-        status: int,
-        times: int = 1,
-        retry_after: int | None = None,
-        *,
-        path: str = "/",
-        code: str | None = None,
-        body: bytes | None = None,
-    ) -> None:
-        """Answer the next *times* requests with *status* in place of doing what they ask.
-
-        Args:
-            status: The HTTP status.
-            times: How many requests fail.
-            retry_after: Seconds for a `Retry-After` header.
-            path: Only requests whose path begins with this, such as `/v2/keys`.
-            code: Descope's `errorCode`; by default one that suits the status.
-            body: The whole body in place of Descope's error JSON, for an answer that makes no
-                sense.
-        """
-        if status in _FAULTS:
-            known = _FAULTS[status]
-        else:
-            known = SERVER_ERROR if status >= SERVER_ERROR.status else MALFORMED
-        fault = Fault(status, code or known.code, known.description)
-        refusal = Refusal(fault, retry_after=retry_after)
-        reply = JSONResponse(refusal.body, status, refusal.headers)
-        headers = {"content-type": "application/json", **refusal.headers}
-        content = bytes(reply.body) if body is None else body
-        with self._project.lock:
-            self._failures.append(_Failure(status, times, path, content, headers))
-
-    def tamper(self, times: int = 1, **claims: object) -> None:
-        """Replace claims of the next *times* session JWTs that leave by HTTP.
-
-        Those are the ones of a verification or a refresh, not of `sign_in` and `step_up`.
-
-        For tests of what a client of Descope does with a session it must not pass on: `sub` of
-        another user, `su=REMOVE`, `drn="DSR"`, a foreign `iss`.
-        """
-        with self._project.lock:
-            self._project.tampering.extend([claims] * times)
-
     def reset(self) -> None:
-        """Forget users, sessions, messages, requests and failures. The keys stay."""
+        """Forget users, sessions, messages, passkeys, requests and failures. The keys stay."""
         with self._project.lock:
-            self.requests.clear()
-            self._failures.clear()
+            self._reception.clear()
+            self._passkeys.clear()
             self._furnish()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
+        await self._door(scope, receive, send)
+
+    async def _receive(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # The Python SDK joins base URL and path as text, so a trailing slash doubles one.
-        scope = {**scope, "path": re.sub("//+", "/", scope["path"]), EMULATOR_KEY: self}
-        if _route(scope).startswith(CONTROL_PREFIX):
+        scope = {**tidy(scope), EMULATOR_KEY: self}
+        if route_of(scope).startswith(CONTROL_PREFIX):
             await CONTROL(scope, receive, send)
             return
-        request = Request(scope, receive)
-        body = await request.body()
-
-        async def replay() -> ASGIMessage:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        await (self._failed(request, body) or self._app)(scope, replay, send)
-
-    def _failed(self, request: Request, body: bytes) -> Response | None:
-        """Record the request and return the failure that is due, if one is."""
-        try:
-            decoded = json.loads(body)
-        except ValueError:
-            decoded = None
-        path = _route(request.scope)
-        received = ReceivedRequest(
-            request.method, path, request.url.query, dict(request.headers), decoded
-        )
-        with self._project.lock:
-            self.requests.append(received)
-            for failure in self._failures:
-                if failure.times > 0 and path.startswith(failure.path):
-                    failure.times -= 1
-                    return Response(failure.body, failure.status, failure.headers)
-        return None
-
-
-def _route(scope: Scope) -> str:
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
+        await self._reception.receive(self._app, scope, receive, send)

@@ -1,8 +1,8 @@
 """The error replies of Descope: one line per fault, with Descope's code and the HTTP status.
 
-Body: `{"errorCode", "errorDescription", "errorMessage"}`, always JSON. The codes are those the
-    official
-SDKs know. The statuses of the E06xxxx codes are guesses, but for E062108 (400).
+Body: `{"errorCode", "errorDescription", "errorMessage"}`, always JSON. The codes are those that
+the official SDKs and their users know. The statuses of the E06xxxx codes are guesses, but for
+E062108 (400), and for E062503 and E062903 (401).
 """
 
 from typing import NamedTuple
@@ -27,9 +27,15 @@ INVALID_TOKEN = Fault(401, "E061005", "Invalid token")
 WRONG_CODE = Fault(401, "E061102", "Invalid code")
 TOO_MANY_ATTEMPTS = Fault(401, "E061103", "Too many attempts")
 CODE_EXPIRED = Fault(401, "E061104", "Code expired")
+EXCHANGE_FAILED = Fault(401, "E061301", "Failed to exchange the code")
 USER_EXISTS = Fault(400, "E062107", "User already exists")
 USER_NOT_FOUND = Fault(400, "E062108", "User not found")
+LINK_PENDING = Fault(401, "E062503", "Enchanted link is still pending")
+LINK_EXPIRED = Fault(401, "E062504", "Token expired")
+WRONG_ACCESS_KEY = Fault(401, "E062803", "Invalid access key")
+WRONG_PASSWORD = Fault(401, "E062903", "Password sign-in failed")
 LOGGED_OUT = Fault(401, "E064001", "Refresh token was revoked by logout")
+NOTP_PENDING = Fault(401, "E066103", "NOTP sign-in is still pending")
 RATE_LIMITED = Fault(429, "E130429", "API rate limit exceeded")
 SERVER_ERROR = Fault(500, "E010009", "Unknown server error")
 

@@ -4,7 +4,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from fastapi_stepup.testing.answers import Answers
 from fastapi_stepup.testing.faults import (
     INVALID_ARGUMENT,
     INVALID_BODY,
@@ -13,8 +15,8 @@ from fastapi_stepup.testing.faults import (
     Refusal,
 )
 from fastapi_stepup.testing.keys import KeyRing
-from fastapi_stepup.testing.sessions import Sessions, Tokens
-from fastapi_stepup.testing.users import User, Users
+from fastapi_stepup.testing.sessions import Session, Sessions, Tokens
+from fastapi_stepup.testing.users import Change, User, Users
 
 
 @dataclass(frozen=True)
@@ -22,20 +24,24 @@ class Message:
     """A message that Descope would have sent. Its `repr` shows neither code nor addresses.
 
     Attributes:
-        delivery: `email`, `sms`, `voice` or `whatsapp`.
+        delivery: `email`, `sms`, `voice`, `whatsapp` or `im`.
         to: The address or number it went to.
         login_id: The login id of the request that caused it.
         user_id: Whose it is.
-        code: The one-time code.
-        step_up: Whether the code completes a step-up.
+        code: The one-time code; empty when it is a link that was sent.
+        step_up: Whether the message completes a step-up.
+        link: What the user clicks; empty when it is a code that was sent.
+        token: The token in the link, which its page sends back to Descope.
     """
 
     delivery: str
     to: str = field(repr=False)
     login_id: str = field(repr=False)
     user_id: str
-    code: str = field(repr=False)
+    code: str = field(default="", repr=False)
     step_up: bool = False
+    link: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,19 @@ class Call:
     Attributes:
         path: The variable parts of the path.
         body: The JSON body, empty when there was none.
-        token: The JWT in the bearer, behind the project id.
+        token: The JWT in the bearer, behind the project id; in cookie mode, where it is missing,
+            the one in the refresh cookie.
+        key: What else is behind the project id: an access key.
+        query: The parameters in the URL.
+        base_url: The emulator's own URL, as the caller knows it.
     """
 
     path: Mapping[str, str]
     body: Mapping[str, object]
     token: str | None = field(repr=False)
+    key: str = field(default="", repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    base_url: str = ""
 
     def text(self, name: str) -> str:
         """Return the string member *name* of the body.
@@ -92,6 +105,23 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Purpose:
+    """What a sign-in is for.
+
+    Attributes:
+        step_up: Whether the session will be stepped up.
+        session: The session that step-up and MFA start from.
+        nested: The custom claims that the sign-in asked for.
+        ends_others: Whether the user's other sessions end.
+    """
+
+    step_up: bool = False
+    session: Session | None = None
+    nested: Mapping[str, object] = field(default_factory=dict)
+    ends_others: bool = False
+
+
+@dataclass(frozen=True)
 class Login:
     """A sign-in under way: who it is for and what it is for.
 
@@ -100,15 +130,34 @@ class Login:
 
     Attributes:
         user: Who signs in.
-        step_up: Whether the session will be stepped up.
-        earlier_amr: How the user signed in before, for step-up and MFA.
-        nested: The custom claims that the sign-in asked for.
+        purpose: What for.
+        change: The address that the user gets with it.
     """
 
     user: User
-    step_up: bool = False
-    earlier_amr: tuple[str, ...] = ()
-    nested: Mapping[str, object] = field(default_factory=dict)
+    purpose: Purpose = field(default_factory=Purpose)
+    change: Change | None = None
+
+    @property
+    def step_up(self) -> bool:
+        """Whether the session will be stepped up."""
+        return self.purpose.step_up
+
+
+class Limits(NamedTuple):
+    """How often and how long.
+
+    Attributes:
+        code_lifetime: Seconds that a code or link is good for.
+        max_attempts: Wrong codes after which tries are refused.
+        max_sends: Messages to one user within *sends_window*.
+        sends_window: Seconds over which sends are counted.
+    """
+
+    code_lifetime: float
+    max_attempts: int
+    max_sends: int
+    sends_window: float
 
 
 class Project:
@@ -125,9 +174,13 @@ class Project:
         keys: KeyRing,
         sessions: Sessions,
         clock: Callable[[], float],
+        limits: Limits,
+        answers: Answers,
     ) -> None:
         self.project_id = project_id
         self.clock = clock
+        self.limits = limits
+        self.answers = answers
         self.lock: threading.RLock = threading.RLock()
         self.keys = keys
         self.users: Users = Users()
@@ -146,37 +199,75 @@ class Project:
             raise Refusal(USER_NOT_FOUND, "Cannot find user")
         return user
 
-    def login(self, call: Call, user: User) -> Login:
-        """Return the sign-in that *call* starts, by its `loginOptions`.
+    def caller(self, call: Call) -> User:
+        """Return the user of the refresh token, who must be the one of the login id.
+
+        Raises:
+            Refusal: The refresh token is missing, not valid, or another user's.
+        """
+        user = self.sessions.find(call.token).user
+        if self.users.find(call.text("loginId")) is not user:
+            raise Refusal(INVALID_ARGUMENT, "The login id is not of the refresh token's user")
+        return user
+
+    def purpose(self, call: Call, options: Mapping[str, object]) -> Purpose:
+        """Return what a sign-in with these login options is for.
 
         Raises:
             Refusal: The options are malformed, or they ask for `stepup` or `mfa` and the refresh
-                token is missing, not valid, or another user's.
+                token is missing or not valid.
         """
-        options = call.members("loginOptions")
-        flags = {name: options.get(name) or False for name in ("stepup", "mfa")}
+        names = ("stepup", "mfa", "revokeOtherSessions")
+        flags = {name: options.get(name) or False for name in names}
         if not all(isinstance(flag, bool) for flag in flags.values()):
-            raise Refusal(INVALID_BODY, "stepup and mfa must be booleans")
+            raise Refusal(INVALID_BODY, "stepup, mfa and revokeOtherSessions must be booleans")
+        session = None
         nested = _members(options, "customClaims")
-        if not any(flags.values()):
-            return Login(user, nested=nested)
-        if call.token is None:
-            raise Refusal(MISSING_ARGUMENT, "Missing refresh token for stepup/mfa")
-        session = self.sessions.find(call.token)
-        if session.user is not user:
+        if flags["stepup"] or flags["mfa"]:
+            if call.token is None:
+                raise Refusal(MISSING_ARGUMENT, "Missing refresh token for stepup/mfa")
+            session = self.sessions.find(call.token)
+        return Purpose(
+            bool(flags["stepup"]), session, nested, ends_others=bool(flags["revokeOtherSessions"])
+        )
+
+    def login(self, call: Call, user: User, options: Mapping[str, object] | None = None) -> Login:
+        """Return the sign-in of *user* that *call* starts.
+
+        Args:
+            call: The request.
+            user: Who signs in.
+            options: The login options; by default those of the body.
+
+        Raises:
+            Refusal: As for `purpose`, or the refresh token is another user's.
+        """
+        purpose = self.purpose(call, call.members("loginOptions") if options is None else options)
+        if purpose.session and purpose.session.user is not user:
             raise Refusal(INVALID_ARGUMENT, "The login id is not of the refresh token's user")
-        return Login(user, bool(flags["stepup"]), session.amr, nested)
+        return Login(user, purpose)
 
     def finish(self, login: Login, amr: str) -> dict[str, object]:
-        """Complete *login*, done by *amr*, and return the JWT response."""
-        user = login.user
+        """Complete *login*, done by *amr*, and return the JWT response.
+
+        Raises:
+            Refusal: The session that is stepped up was logged out in the meantime.
+        """
+        user, purpose = login.user, login.purpose
+        earlier_amr: tuple[str, ...] = ()
+        if purpose.session:
+            self.sessions.check(purpose.session)
+            if purpose.session.user is user:
+                earlier_amr = purpose.session.amr
+        if purpose.ends_others:
+            self.sessions.end_all(user)
         first_seen = not user.seen
         user.seen = True
         tokens = self.sessions.begin(
             user,
-            combined_amr(login.earlier_amr, amr),
-            stepped_up=login.step_up,
-            nested=login.nested,
+            combined_amr(earlier_amr, amr),
+            stepped_up=purpose.step_up,
+            nested=purpose.nested,
             changes=self.tampered(),
         )
         return self.jwt_response(tokens, user, first_seen=first_seen)

@@ -57,7 +57,20 @@ class Tokens:
 
 @dataclass(eq=False)
 class Session:
-    """One sign-in: everything that is issued under one refresh token."""
+    """One sign-in, and everything that is issued under it.
+
+    Attributes:
+        user: Who signed in.
+        amr: How.
+        refresh_token: The latest refresh JWT.
+        refresh_expires_at: When that expires.
+        key: What signed it.
+        nested: Custom claims, which a caller may choose and which Descope therefore nests in
+            `nsec`.
+        tenant: The tenant that was selected, if one was.
+        stepped_up_until: When the latest stepped-up session JWT expires.
+        ended: Whether it was logged out.
+    """
 
     user: User
     amr: tuple[str, ...]
@@ -65,6 +78,8 @@ class Session:
     refresh_expires_at: int
     key: SigningKey = field(repr=False)
     nested: Mapping[str, object] = field(default_factory=dict)
+    tenant: str = ""
+    stepped_up_until: float = 0
     ended: bool = False
 
 
@@ -78,6 +93,7 @@ class Sessions:
         session_lifetime: Seconds that a plain session JWT is good for.
         step_up_lifetime: Seconds that a stepped-up session JWT is good for.
         refresh_lifetime: Seconds that a refresh JWT is good for.
+        rotates: Whether a refresh replaces the refresh JWT.
     """
 
     def __init__(
@@ -89,13 +105,17 @@ class Sessions:
         session_lifetime: int,
         step_up_lifetime: int,
         refresh_lifetime: int,
+        rotates: bool = False,
     ) -> None:
         self._issuer = issuer
         self._keys = keys
         self._clock = clock
         self._by_refresh_token: dict[str, Session] = {}
+        self._used: set[str] = set()
         self._lifetimes = {False: session_lifetime, True: step_up_lifetime}
         self.refresh_lifetime = refresh_lifetime
+        self.rotates = rotates
+        self.log: list[tuple[User, int]] = []
 
     def begin(
         self,
@@ -120,6 +140,33 @@ class Sessions:
             age: Seconds since the tokens were issued.
             expires_in: Seconds until the session JWT expires; by default its whole lifetime.
         """
+        token, expires_at = self._refresh_token(user, amr, age=age)
+        session = Session(
+            user,
+            tuple(amr),
+            token,
+            refresh_expires_at=expires_at,
+            key=self._keys.current,
+            nested=nested or {},
+        )
+        self._by_refresh_token[token] = session
+        self.log.append((user, int(self._clock() - age)))
+        return self.issue(
+            session, stepped_up=stepped_up, changes=changes, age=age, expires_in=expires_in
+        )
+
+    def renew(self, session: Session) -> None:
+        """Give *session* a new refresh JWT; with rotation, the one it had is no good any more."""
+        if self.rotates:
+            del self._by_refresh_token[session.refresh_token]
+        token, expires_at = self._refresh_token(session.user, session.amr, tenant=session.tenant)
+        session.refresh_token, session.refresh_expires_at = token, expires_at
+        session.key = self._keys.current
+        self._by_refresh_token[token] = session
+
+    def _refresh_token(
+        self, user: User, amr: Sequence[str], *, age: float = 0, tenant: str = ""
+    ) -> tuple[str, int]:
         now = self._clock()
         expires_at = int(now) + self.refresh_lifetime
         claims: dict[str, object] = {
@@ -130,23 +177,14 @@ class Sessions:
             "iss": self._issuer,
             "sub": user.user_id,
             **user.claims,
+            **({"dct": tenant} if tenant else {}),
         }
-        # Nothing in a Descope JWT is unique, and two sessions must not share a refresh token.
-        while (refresh_token := self.sign(claims)) in self._by_refresh_token:
+        # Nothing in a Descope JWT is unique, and no two refresh tokens may be the same.
+        while (token := self.sign(claims)) in self._used:
             expires_at += 1
             claims["exp"] = expires_at
-        session = Session(
-            user,
-            tuple(amr),
-            refresh_token,
-            refresh_expires_at=expires_at,
-            key=self._keys.current,
-            nested=nested or {},
-        )
-        self._by_refresh_token[session.refresh_token] = session
-        return self.issue(
-            session, stepped_up=stepped_up, changes=changes, age=age, expires_in=expires_in
-        )
+        self._used.add(token)
+        return token, expires_at
 
     def issue(
         self,
@@ -165,6 +203,10 @@ class Sessions:
             "rexp": f"{datetime.fromtimestamp(session.refresh_expires_at, UTC):%Y-%m-%dT%H:%M:%SZ}",
             **user.claims,
         }
+        if stepped_up:
+            session.stepped_up_until = float(str(claims["exp"]))
+        if session.tenant:
+            claims["dct"] = session.tenant
         if session.nested:
             claims["nsec"] = dict(session.nested)
         session_token = self.sign(replaced(claims, changes or {}))
@@ -214,6 +256,14 @@ class Sessions:
         session = self._by_refresh_token.get(refresh_token or "")
         if session is None:
             raise Refusal(INVALID_TOKEN, "No refresh token of this project")
+        return self.check(session)
+
+    def check(self, session: Session) -> Session:
+        """Return *session* if it is still good.
+
+        Raises:
+            Refusal: Its refresh token has expired, was revoked with its key, or was logged out.
+        """
         if not self._keys.holds(session.key) or session.refresh_expires_at <= self._clock():
             raise Refusal(INVALID_TOKEN, "The refresh token is no longer valid")
         if session.ended:

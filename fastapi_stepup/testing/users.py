@@ -3,7 +3,11 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from fastapi_stepup.testing.authenticator import AuthenticatorApp
+from fastapi_stepup.testing.ceremonies import Passkey
+from fastapi_stepup.testing.faults import USER_EXISTS, Refusal
 from fastapi_stepup.testing.keys import random_id
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
@@ -31,6 +35,20 @@ def masked_phone(phone: str) -> str:
     return f"{phone[:2]}{'*' * max(len(phone) - 4, 1)}{phone[-2:]}"
 
 
+class Change(NamedTuple):
+    """An address that a user is about to get.
+
+    Attributes:
+        kind: `email` or `phone`.
+        address: The new one.
+        becomes_login_id: Whether the user may sign in with it, too.
+    """
+
+    kind: str
+    address: str
+    becomes_login_id: bool
+
+
 @dataclass(eq=False)
 class User:
     """A user of the emulated project; its fields may be changed at any time.
@@ -49,6 +67,11 @@ class User:
             `{"roles": [], "permissions": []}`.
         seen: Whether the user signed in before (Descope's `firstSeen` is its opposite).
         created_at: When the user was created, in seconds since the epoch.
+        authenticator: The authenticator app, if one is enrolled.
+        passkeys: The passkeys by credential id.
+        providers: The social providers the user came by, each with `True`.
+        sso: Whether the user came by SSO or SAML.
+        password: The password, if the user has one.
     """
 
     user_id: str
@@ -63,6 +86,11 @@ class User:
     tenants: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     seen: bool = False
     created_at: int = 0
+    authenticator: AuthenticatorApp | None = field(default=None, repr=False)
+    passkeys: dict[str, Passkey] = field(default_factory=dict, repr=False)
+    providers: dict[str, bool] = field(default_factory=dict)
+    sso: bool = False
+    password: str | None = field(default=None, repr=False)
 
     @property
     def claims(self) -> dict[str, object]:
@@ -104,13 +132,13 @@ class User:
             "test": False,
             "customAttributes": {},
             "createdTime": self.created_at,
-            "TOTP": False,
-            "SAML": False,
+            "TOTP": self.authenticator is not None,
+            "SAML": self.sso,
             "SCIM": False,
             "OIDC": False,
-            "OAuth": {},
-            "webauthn": False,
-            "password": False,
+            "OAuth": dict(self.providers),
+            "webauthn": bool(self.passkeys),
+            "password": self.password is not None,
             "push": False,
             "ssoAppIds": [],
             "editable": True,
@@ -157,11 +185,11 @@ class Users:
     """The users by any of their login ids, compared letter by letter."""
 
     def __init__(self) -> None:
-        self._by_login_id: dict[str, User] = {}
+        self._users: list[User] = []
 
     def find(self, login_id: str) -> User | None:
         """Return the user who signs in with *login_id*, if there is one."""
-        return self._by_login_id.get(login_id)
+        return next((user for user in self._users if login_id in user.login_ids), None)
 
     def add(self, user: User) -> User:
         """Add *user* and return it.
@@ -171,5 +199,21 @@ class Users:
         """
         if any(map(self.find, user.login_ids)):
             raise ValueError("A user with this login id exists already.")
-        self._by_login_id.update(dict.fromkeys(user.login_ids, user))
+        self._users.append(user)
         return user
+
+    def with_passkey(self, credential_id: str) -> User | None:
+        """Return the user who has a passkey, if there is one."""
+        return next((user for user in self._users if credential_id in user.passkeys), None)
+
+    def change(self, user: User, change: Change) -> None:
+        """Give *user* the address of *change*.
+
+        Raises:
+            Refusal: It was to become a login id and is another user's.
+        """
+        if change.becomes_login_id:
+            if self.find(change.address) not in (None, user):
+                raise Refusal(USER_EXISTS)
+            user.login_ids = tuple(dict.fromkeys((*user.login_ids, change.address)))
+        setattr(user, change.kind, change.address)

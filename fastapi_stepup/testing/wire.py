@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from fastapi_stepup.testing.faults import (
     INVALID_BODY,
@@ -18,26 +19,49 @@ from fastapi_stepup.testing.faults import (
 )
 from fastapi_stepup.testing.project import Call, Project
 
-Handler: TypeAlias = Callable[[Call], Mapping[str, object]]
+Handler: TypeAlias = Callable[[Call], Mapping[str, object] | list[object]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+EMPTY_PNG: Final = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJg"
+    "gg=="
+)
+"""A picture of one pixel in base64, where Descope would send a QR code."""
 
 
 def endpoint(project: Project, handler: Handler) -> Endpoint:
     """Return an endpoint that answers with what *handler* returns, called under the lock."""
 
     async def answer(request: Request) -> Response:
-        token = bearer_token(request.headers.get("authorization", ""), project.project_id)
-        call = Call(request.path_params, await json_object(request), token)
+        secrets = bearer_secrets(request.headers.get("authorization", ""), project.project_id)
+        # Only a JWT has two dots: where it is left out, an auth management key may come first.
+        jwts = [secret for secret in secrets if secret.count(".") == 2]  # noqa: PLR2004
+        token = jwts[0] if jwts else project.answers.refresh_cookie(request)
+        call = Call(
+            request.path_params,
+            await json_object(request),
+            token,
+            key=secrets[0] if secrets else "",
+            query=dict(request.query_params),
+            base_url=str(request.base_url).rstrip("/"),
+        )
         with project.lock:
-            return JSONResponse(handler(call))
+            return project.answers.response(handler(call))
 
     return answer
 
 
-def bearer_token(authorization: str, project_id: str) -> str | None:
-    """Return the JWT of `Bearer <project id>[:<JWT>][:<auth management key>]`.
+def get(project: Project, path: str, handler: Handler) -> Route:
+    """Return the route of a call by GET."""
+    return Route(path, endpoint(project, handler), methods=["GET"])
 
-    Only a JWT has two dots, which tells it from the key when it is the JWT that was left out.
+
+def post(project: Project, path: str, handler: Handler) -> Route:
+    """Return the route of a call by POST."""
+    return Route(path, endpoint(project, handler), methods=["POST"])
+
+
+def bearer_secrets(authorization: str, project_id: str) -> list[str]:
+    """Return what follows the project id in `Bearer <project id>[:<JWT or key>]...`.
 
     Raises:
         Refusal: The scheme or the project id is wrong.
@@ -46,7 +70,7 @@ def bearer_token(authorization: str, project_id: str) -> str | None:
     sent_id, *secrets = credentials.strip().split(":")
     if scheme.lower() != "bearer" or sent_id != project_id:
         raise Refusal(UNKNOWN_PROJECT, "The bearer must begin with the project id")
-    return next((secret for secret in secrets if secret.count(".") == 2), None)  # noqa: PLR2004
+    return secrets
 
 
 async def json_object(request: Request) -> Mapping[str, object]:

@@ -1,63 +1,29 @@
-"""What the tests of the official SDKs share: a served emulator, and an app behind a guard."""
+"""Fixtures of the tests of the official SDKs."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-import httpx2
 import pytest
+from descope import DescopeClient, DescopeClientAsync
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
 from fastapi_stepup import Claims, RequireStepUp, StepUpGuard
-from fastapi_stepup.testing import DescopeEmulator, assert_step_up_challenge
-
-
-@dataclass(frozen=True)
-class Served:
-    """An emulator on a socket."""
-
-    emulator: DescopeEmulator
-    url: str
-
-    @property
-    def project_id(self) -> str:
-        """The project it serves."""
-        return self.emulator.project_id
-
-    @property
-    def code(self) -> str:
-        """The latest code."""
-        return self.emulator.outbox[-1].code
-
-
-@dataclass(frozen=True)
-class Shop:
-    """An app whose checkout needs a step-up, by keys from the served emulator."""
-
-    client: TestClient
-
-    def lets_in(self, token: str) -> bool:
-        """Tell whether the checkout accepts a session token."""
-        return self._checkout(token).status_code == 200
-
-    def challenges(self, token: str) -> bool:
-        """Tell whether the checkout asks the session to step up; anything else is an error."""
-        return bool(assert_step_up_challenge(self._checkout(token), max_age=300))
-
-    def finds_invalid(self, token: str) -> bool:
-        """Tell whether the checkout refuses the token as none of a session."""
-        refused = self._checkout(token)
-        return (refused.status_code, refused.json()["detail"]["code"]) == (401, "invalid_token")
-
-    def _checkout(self, token: str) -> httpx2.Response:
-        return self.client.post("/checkout", headers={"Authorization": f"Bearer {token}"})
+from fastapi_stepup.testing import DescopeEmulator
+from tests.sdk.served import Served, Shop
+from tests.sdk.telling import Teller
 
 
 @pytest.fixture
-def served() -> Iterator[Served]:
+def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """How the emulator differs from the default; a test's parameter."""
+    return dict(getattr(request, "param", {}))
+
+
+@pytest.fixture
+def served(settings: dict[str, Any]) -> Iterator[Served]:
     """A fresh emulator on a free port of this machine."""
-    emulator = DescopeEmulator()
+    emulator = DescopeEmulator(**settings)
     with emulator.serve() as url:
         yield Served(emulator, url)
 
@@ -74,3 +40,9 @@ def shop(served: Served) -> Shop:
         return claims.subject
 
     return Shop(TestClient(app))
+
+
+@pytest.fixture(params=[DescopeClient, DescopeClientAsync], ids=["sync", "async"])
+def teller(request: pytest.FixtureRequest, served: Served) -> Teller:
+    """Each of the two clients."""
+    return Teller(served, request.param)

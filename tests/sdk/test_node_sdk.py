@@ -1,7 +1,6 @@
 """Descope's Node and Python SDKs tell one story against the served emulator."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.sdk.conftest import Served, Shop
+from tests.sdk.node_sdk import needs_node_sdk
+from tests.sdk.served import Served, Shop
 
-NODE = shutil.which("node")
 HERE = Path(__file__).parent / "node"
-SDK_IS_THERE = NODE is not None and (HERE / "node_modules" / "@descope" / "node-sdk").is_dir()
 
 STORIES = [
     pytest.param(
@@ -26,9 +24,7 @@ STORIES = [
         ["node", str(HERE / "story.mjs")],
         "E011002",
         id="node",
-        marks=pytest.mark.skipif(
-            not SDK_IS_THERE, reason="needs node and the SDK: cd tests/sdk/node && npm ci"
-        ),
+        marks=needs_node_sdk,
     ),
 ]
 

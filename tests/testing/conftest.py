@@ -65,6 +65,11 @@ class Caller:
         """Send a code back."""
         return self.post(f"otp/verify/{delivery}", {"loginId": login_id, "code": code})
 
+    def claims(self, session_token: str) -> dict[str, Any]:
+        """Return the claims of a session token that the emulator finds good."""
+        parsed: dict[str, Any] = self.post("validate", token=session_token).json()["parsedJWT"]
+        return parsed
+
     @property
     def wrong_code(self) -> str:
         """A code that was not the last one sent."""

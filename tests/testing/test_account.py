@@ -61,6 +61,47 @@ def test_logoutall_ends_every_session_of_the_user(
     assert caller.me(bob.refresh_token).status_code == 200
 
 
+def test_refresh_token_rotates(clock: Clock) -> None:
+    """With rotation a refresh voids the refresh token it was made with, and nothing else."""
+    emulator = DescopeEmulator(clock=clock, rotate_refresh=True)
+    caller = Caller(emulator)
+    ann, other = emulator.sign_in("ann@example.com"), emulator.sign_in("ann@example.com")
+    reply = caller.post("refresh", token=ann.refresh_token).json()
+    assert error_of(caller.post("refresh", token=ann.refresh_token)) == (401, "E061005")
+    again = caller.post("refresh", token=reply["refreshJwt"]).json()
+    assert len({ann.refresh_token, reply["refreshJwt"], again["refreshJwt"]}) == 3
+    assert caller.me(other.refresh_token).status_code == 200
+    caller.post("logoutall", token=again["refreshJwt"])
+    assert error_of(caller.me(again["refreshJwt"])) == (401, "E064001")
+
+
+def test_refresh_may_be_tried(caller: Caller, ann: Tokens) -> None:
+    """Where there is nothing to refresh the answer is empty and no error."""
+    assert caller.post("try-refresh", token=ann.refresh_token).json()["sessionJwt"]
+    for token in ("", ann.session_token):
+        tried = caller.post("try-refresh", token=token)
+        assert (tried.status_code, tried.json()) == (200, {})
+
+
+def test_history_is_the_users(
+    caller: Caller, emulator: DescopeEmulator, ann: Tokens, clock: Clock
+) -> None:
+    """The sign-ins of one user, the latest first."""
+    emulator.sign_in("bob@example.com")
+    first = int(clock.now)
+    clock.now += 60
+    emulator.sign_in("ann@example.com")
+    told = caller.client.get("/v1/auth/me/history", headers=caller.headers(ann.refresh_token))
+    assert [entry["loginTime"] for entry in told.json()] == [first + 60, first]
+    assert {entry["userId"] for entry in told.json()} == {ann.user_id}
+
+
+def test_licence_is_told(caller: Caller) -> None:
+    """SDKs with a management key ask for it first."""
+    told = caller.client.get("/v1/mgmt/license", headers=caller.headers("K2management"))
+    assert told.json() == {"rateLimitTier": "tier1"}
+
+
 @pytest.mark.parametrize("action", WITH_REFRESH_TOKEN)
 def test_session_endpoints_need_a_refresh_token(
     caller: Caller, emulator: DescopeEmulator, ann: Tokens, action: str

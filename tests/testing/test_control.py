@@ -5,7 +5,7 @@ from typing import Any
 import jwt
 import pytest
 
-from fastapi_stepup.testing import DescopeEmulator
+from fastapi_stepup.testing import DescopeEmulator, Tokens
 from tests.testing.conftest import Caller, Clock, error_of
 
 
@@ -31,6 +31,8 @@ def test_outbox_is_read(caller: Caller, emulator: DescopeEmulator) -> None:
                 "user_id": emulator.user("ann@example.com").user_id,
                 "code": emulator.outbox[-1].code,
                 "step_up": False,
+                "link": "",
+                "token": "",
             }
         ]
     }
@@ -69,6 +71,56 @@ def test_tokens_are_minted(caller: Caller, clock: Clock) -> None:
         claims = jwt.decode(tokens["session_token"], options={"verify_signature": False})
         assert (stepped_up, ["sms"]) == (claims.get("su"), claims["amr"])
         assert (clock.now - 60, clock.now + 5) == (claims["iat"], claims["exp"])
+
+
+def test_authenticator_app_is_read(caller: Caller, emulator: DescopeEmulator) -> None:
+    """Secret and password of a user's app; an unknown user is a mistake."""
+    shown = caller.client.get("/_emulator/totp", params={"login_id": "ann@example.com"}).json()
+    expected = (emulator.totp_secret("ann@example.com"), emulator.totp_code("ann@example.com"))
+    assert expected == (shown["secret"], shown["code"])
+    refused = caller.client.get("/_emulator/totp")
+    assert (refused.status_code, "no user" in refused.json()["error"]) == (400, True)
+
+
+def test_provider_is_visited(caller: Caller) -> None:
+    """Whoever drives the emulator signs in at the provider, or declines."""
+    for deny, parameter in ((False, "code="), (True, "err=")):
+        url = caller.post("oauth/authorize?provider=google").json()["url"]
+        body = {"url": url, "login_id": "ann@example.com", "deny": deny}
+        visited = caller.client.post("/_emulator/social-login", json=body)
+        assert parameter in visited.json()["location"]
+        assert caller.client.post("/_emulator/social-login", json=body).status_code == 400
+
+
+def test_whatsapp_is_sent(caller: Caller) -> None:
+    """The message of a NOTP sign-in is sent; a wrong number is a mistake."""
+    started = caller.post("notp/whatsapp/signin", {"loginId": "ann@example.com"}).json()
+    body = {"url": started["redirectUrl"], "phone": "+15550100099"}
+    assert caller.client.post("/_emulator/whatsapp", json=body).status_code == 400
+    sent = caller.client.post("/_emulator/whatsapp", json={"url": started["redirectUrl"]})
+    assert sent.json() == {}
+    pending = {"pendingRef": started["pendingRef"]}
+    assert caller.post("notp/pending-session", pending).status_code == 200
+
+
+def test_passkey_answers(caller: Caller, ann: Tokens) -> None:
+    """The software passkey of an origin creates a credential and signs with it."""
+    origin = "https://shop.example"
+    started: dict[str, Any] = {"loginId": "ann@example.com", "origin": origin}
+    for path, action in (("update", "create"), ("signin", "get")):
+        start = caller.post(f"webauthn/{path}/start", started, token=ann.refresh_token).json()
+        asked = {"options": start["options"], "origin": origin}
+        told = caller.client.post(f"/_emulator/passkey/{action}", json=asked).json()
+        finish = {"transactionId": start["transactionId"], "response": told["response"]}
+        assert caller.post(f"webauthn/{path}/finish", finish).status_code == 200
+
+
+def test_access_key_is_created(caller: Caller) -> None:
+    """A machine's key is handed out and can be exchanged."""
+    created = caller.client.post("/_emulator/access-keys", json={"roles": ["job"]})
+    assert created.status_code == 201
+    exchanged = caller.post("accesskey/exchange", token=created.json()["secret"]).json()
+    assert exchanged["keyId"] == created.json()["key_id"]
 
 
 def test_keys_are_rotated_and_revoked(caller: Caller, emulator: DescopeEmulator) -> None:

@@ -80,6 +80,19 @@ def test_command_serves_a_project() -> None:
     assert (command.exit_code, command.complaints) == (0, "")
 
 
+def test_command_takes_the_settings_of_the_project() -> None:
+    """Tokens in cookies and rotation are for SDKs of any language."""
+    with running("--response-mode", "cookies", "--rotate-refresh") as command:
+        tokens = httpx.post(f"{command.url}/_emulator/sign-in", json={"login_id": "ann"}).json()
+        project_id = httpx.get(f"{command.url}/_emulator/project").json()["project_id"]
+        bearer = f"Bearer {project_id}:{tokens['refresh_token']}"
+        refreshed = httpx.post(
+            f"{command.url}/v1/auth/refresh", headers={"Authorization": bearer}, json={}
+        )
+        assert refreshed.json()["refreshJwt"] == ""
+        assert refreshed.cookies["DSR"] != tokens["refresh_token"]
+
+
 def test_other_hosts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """A host that others can reach needs a word more."""
     assert main(["--host", "0.0.0.0"]) == 2

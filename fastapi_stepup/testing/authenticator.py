@@ -1,0 +1,59 @@
+"""One-time passwords of an authenticator app: RFC 4226 and RFC 6238."""
+
+import base64
+import hmac
+import secrets
+from typing import Final
+
+PERIOD: Final = 30
+DIGITS: Final = 6
+_KEY_BYTES: Final = 20
+_DRIFT: Final = 1
+
+
+def hotp(key: bytes, counter: int, *, digits: int = DIGITS, digest: str = "sha1") -> str:
+    """Return the one-time password of *key* for *counter*.
+
+    Args:
+        key: The shared secret.
+        counter: Zero or more.
+        digits: How many digits the password has.
+        digest: `sha1`, `sha256` or `sha512`.
+
+    References:
+        RFC 4226 section 5.3, RFC 6238 section 1.2.
+    """
+    mac = hmac.digest(key, counter.to_bytes(8, "big"), digest)
+    offset = mac[-1] & 0x0F
+    number = int.from_bytes(mac[offset : offset + 4], "big") & 0x7FFF_FFFF
+    return f"{number % 10**digits:0{digits}d}"
+
+
+class AuthenticatorApp:
+    """An authenticator app as the service knows it: its secret and what it has used.
+
+    A password is accepted once, and so is none that is older than one accepted (RFC 6238 section
+    5.2). The clocks may differ by one period of 30 seconds. Its `repr` shows no secret.
+    """
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(_KEY_BYTES)
+        self._used = -1
+
+    @property
+    def secret(self) -> str:
+        """The key in base 32, as it is typed into an app."""
+        return base64.b32encode(self._key).decode()
+
+    def code(self, now: float) -> str:
+        """Return the first password from *now* on that was not used."""
+        return hotp(self._key, max(int(now) // PERIOD, self._used + 1))
+
+    def accepts(self, code: str, now: float) -> bool:
+        """Tell whether *code* is good at *now*; if it is, it is used up."""
+        counter = int(now) // PERIOD
+        for candidate in range(max(counter - _DRIFT, self._used + 1), counter + _DRIFT + 1):
+            if hmac.compare_digest(hotp(self._key, candidate).encode(), code.encode()):
+                self._used = candidate
+                return True
+        return False

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from starlette.requests import HTTPConnection
 
@@ -16,6 +15,7 @@ from fastapi_stepup.errors import (
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
+_AUTHORIZATION_LENGTH: Final = len(b"authorization")
 _COOKIE_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BEARER: Final = re.compile(r"[ \t]*bearer(?![!#$%&'*+.^_`|~0-9a-z-])", re.IGNORECASE | re.ASCII)
 _ORIGIN: Final = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
@@ -23,12 +23,14 @@ _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _HTTP_SCHEMES: Final = {"ws": "http", "wss": "https"}
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Credential:
+class Credential(NamedTuple):
     """The one token that a request presents, and which way it came."""
 
     token: str
     source: Literal["header", "cookie"]
+
+    def __repr__(self) -> str:
+        return f"Credential(source={self.source!r})"
 
 
 class CredentialReader:
@@ -80,11 +82,14 @@ class CredentialReader:
             InvalidRequest: There are several, or the `Authorization` field cannot be read.
             CrossSiteRequest: A cookie came where it needs same-origin evidence, without any.
         """
-        fields = _fields(connection, b"authorization")
-        if len(fields) > 1:
-            raise InvalidRequest
-        if fields:
-            return Credential(_bearer_token(fields[0]), "header")
+        field = None
+        for name, value in _raw(connection):
+            if len(name) == _AUTHORIZATION_LENGTH and name.lower() == b"authorization":
+                if field is not None:
+                    raise InvalidRequest
+                field = value
+        if field is not None:
+            return Credential(_bearer_token(field.decode("latin-1")), "header")
         token = self._cookie(connection, self.session_cookie)
         if token is None:
             raise Unauthenticated
@@ -98,6 +103,18 @@ class CredentialReader:
             InvalidRequest: The cookie comes twice, so one of them may be planted.
         """
         return self._cookie(connection, self.refresh_cookie)
+
+    def page_origin(self, connection: HTTPConnection) -> str | None:
+        """Return the origin of the page that sent the request, if it is one that may.
+
+        That is this app's own origin or one of `allowed_origins`, as the browser wrote it; `None`
+        without an `Origin` field, or for any other origin.
+        """
+        origins = _fields(connection, b"origin")
+        origin = _origin(origins[0]) if len(origins) == 1 else None
+        if origin is None or origin not in {*self.allowed_origins, _own_origin(connection)}:
+            return None
+        return origins[0].lower()
 
     def _cookie(self, connection: HTTPConnection, name: str | None) -> str | None:
         if name is None:
@@ -133,19 +150,25 @@ class CredentialReader:
 
 def _bearer_token(field: str) -> str:
     """Return the credentials of a `Bearer` field (RFC 9110 section 11.6.2)."""
-    found = _BEARER.match(field)
-    if found is None:
+    usual = field.startswith("Bearer ")
+    found = None if usual else _BEARER.match(field)
+    if not usual and found is None:
         raise Unauthenticated
     # An odd separator, a tab or a line fold, stays on the token and so makes it an invalid one.
-    token = field[found.end() :].rstrip(" \t").lstrip(" ")
+    token = field[found.end() if found else 7 :].rstrip(" \t").lstrip(" ")
     if not token or "," in token:
         raise InvalidRequest
     return token
 
 
+def _raw(connection: HTTPConnection) -> list[tuple[bytes, bytes]]:
+    """Return the header fields; ASGI allows any iterable, which may be good for one use only."""
+    fields = connection.scope["headers"]
+    return fields if type(fields) is list else connection.headers.raw
+
+
 def _fields(connection: HTTPConnection, name: bytes) -> list[str]:
-    raw = connection.headers.raw
-    return [value.decode("latin-1") for field, value in raw if field.lower() == name]
+    return [value.decode("latin-1") for field, value in _raw(connection) if field.lower() == name]
 
 
 def _origin(value: object) -> str | None:

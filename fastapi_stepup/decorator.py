@@ -79,6 +79,9 @@ def _guarded_class(endpoint: Any, guard: StepUpGuard, policy: StepUpPolicy) -> A
 
 
 def _guarded_function(endpoint: Any, guard: StepUpGuard, policy: StepUpPolicy) -> Any:
+    if inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint):
+        msg = f"{endpoint.__name__} is a generator; guard it with RequireStepUp instead."
+        raise ConfigurationError(msg)
     names = list(inspect.signature(endpoint).parameters)
     name = next((n for n in names if n in {"request", "websocket"}), None)
     if name is None:
@@ -86,9 +89,6 @@ def _guarded_function(endpoint: Any, guard: StepUpGuard, policy: StepUpPolicy) -
             f"{getattr(endpoint, '__name__', endpoint)!r} needs a parameter named request or "
             "websocket to be guarded."
         )
-        raise ConfigurationError(msg)
-    if inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint):
-        msg = f"{endpoint.__name__} is a generator; guard it with RequireStepUp instead."
         raise ConfigurationError(msg)
     position = names.index(name)
     is_async = is_async_callable(endpoint)

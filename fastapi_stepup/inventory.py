@@ -1,5 +1,6 @@
 """guarded_routes: which routes of an app are guarded, by what, and which are open."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -28,6 +29,8 @@ _SAMPLES: Final[dict[str, tuple[str, str]]] = {
     "PathConvertor": ("1", "~/~"),
     "UUIDConvertor": ("00000000-0000-4000-8000-000000000000",) * 2,
 }
+
+_PREFIX: Final = re.compile(r"/\*$")
 
 # FastAPI 0.137 and later keep included routers as nodes that have no path.
 _flat: Final[Callable[[Iterable[Any]], Iterable[Any]]] = getattr(
@@ -178,14 +181,27 @@ def _asked(middleware: StepUpMiddleware, prefix: str, path: str, method: str) ->
     elif method == ANY_METHOD:
         methods = (None, ANY_METHOD, *METHODS)
     variants = [
-        middleware.demands(sample[len(root) :] or "/", each)
-        for root, sample in zip(sample_paths(prefix), sample_paths(path), strict=True)
+        middleware.demands(relative or "/", each)
+        for relative in _relative_samples(middleware, prefix, path)
         for each in methods
     ]
     if () in variants:
         return ()
     demands = dict.fromkeys(demand for variant in variants for demand in variant)
     return tuple(("middleware", demand) for demand in demands)
+
+
+def _relative_samples(middleware: StepUpMiddleware, prefix: str, path: str) -> Iterator[str]:
+    """Yield paths of a route, as the middleware sees them: usual ones and those that it opens."""
+    roots = sample_paths(prefix)
+    for root, sample in zip(roots, sample_paths(path), strict=True):
+        yield sample[len(root) :]
+    pattern, *_ = compile_path(path)
+    for rule in middleware.rules:
+        if rule.require == "public":
+            for sample in sample_paths(_PREFIX.sub("/{_below:path}", rule.path)):
+                if pattern.fullmatch(roots[0] + sample):
+                    yield sample
 
 
 def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[Door, Demand]]:

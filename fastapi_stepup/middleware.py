@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from posixpath import normpath
 from typing import Any, Final, Literal
 from urllib.parse import unquote
@@ -34,6 +35,7 @@ _HOSTILE: Final = re.compile(r"\A(?!/)|[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]|(?:^|
 _UNUSABLE: Final = re.compile(r"[\x00-\x20\x7f?#%\\*]|//|(?:^|/)\.\.?(?:/|$)")
 _UNTIDY: Final = re.compile(r"//|/\.\.?(?:/|$)")
 _LAST_RESORT: Final = (500, Exception)
+_REMEMBERED: Final = 256  # characters of the longest path and method that are kept
 _NOT_FOUND: Final = "not_found"
 
 
@@ -150,6 +152,7 @@ class StepUpMiddleware:
             StepUpPolicy() if default is None else checked_requirement("default", default)
         )
         self._guarded = _application(app)
+        self._judged = lru_cache(maxsize=1024)(self._judge)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection.
@@ -170,10 +173,9 @@ class StepUpMiddleware:
             if getattr(self._guarded, "root_path", ""):
                 scope["root_path"] = self._guarded.root_path
         path = get_route_path(scope) or "/"
-        hostile = _HOSTILE.search(path) is not None
-        demands: Sequence[Demand] = (
-            ("session",) if hostile else self.demands(path, scope.get("method"))
-        )
+        method = scope.get("method")
+        remembered = len(path) + len(method or "") <= _REMEMBERED
+        hostile, demands = (self._judged if remembered else self._judge)(path, method)
         if demands:
             connection: Request | WebSocket = (
                 Request(scope) if kind == "http" else WebSocket(scope, receive, send)
@@ -189,6 +191,12 @@ class StepUpMiddleware:
                 await self._answer(_no_such_path(scope), scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+    def _judge(self, path: str, method: str | None) -> tuple[bool, tuple[Demand, ...]]:
+        """Return whether a path is hostile, and what the request must bring."""
+        if _HOSTILE.search(path) is not None:
+            return True, ("session",)
+        return False, self.demands(path, method)
 
     def demands(self, path: str, method: str | None) -> tuple[Demand, ...]:
         """Return all that a request must bring; nothing when it is public.

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterable
 from copy import deepcopy
+from http import HTTPStatus
 from typing import Any, Final
 
+from pydantic import BaseModel, ConfigDict, RootModel
 from starlette.applications import Starlette
 
 from fastapi_stepup.answers import PROBLEM_MEDIA_TYPE
@@ -51,17 +53,62 @@ _PROBLEM_SCHEMA: Final[dict[str, Any]] = {
         "max_age": {"type": "integer", "minimum": 0},
         "acr_values": {"type": "array", "items": {"type": "string"}},
         "amr": {"type": "array", "items": {"type": "string"}},
+        "unmet_after_step_up": {
+            "const": True,
+            "description": "The step-up just now was not enough: the same again will not help.",
+        },
         "step_up": {
             "type": "object",
-            "required": ["start_uri", "verify_uri", "methods"],
+            "required": ["methods"],
             "properties": {
-                "start_uri": {"type": "string"},
-                "verify_uri": {"type": "string"},
+                "start_uri": {"type": "string", "description": "Sends a one-time code."},
+                "verify_uri": {"type": "string", "description": "Takes a one-time code."},
                 "methods": {"type": "array", "items": {"type": "string"}},
+                "status_uri": {"type": "string"},
+                "flow_id": {"type": "string", "description": "The Descope flow to run instead."},
+                "uris": {
+                    "type": "object",
+                    "description": "The routes of each other method.",
+                    "additionalProperties": {
+                        "type": "object",
+                        "additionalProperties": {"type": "string"},
+                    },
+                },
             },
         },
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "problem"],
+                "properties": {"field": {"type": "string"}, "problem": {"type": "string"}},
+            },
+        },
+        "enroll_uri": {"type": "string"},
     },
 }
+_REFUSAL_HEADERS: Final[dict[int, tuple[str, str]]] = {
+    401: ("WWW-Authenticate", "The challenge (RFC 6750, RFC 9470)."),
+    429: ("Retry-After", "Seconds to wait."),
+    503: ("Retry-After", "Seconds to wait."),
+}
+
+
+def _only_the_problem(schema: dict[str, Any]) -> None:
+    schema.clear()
+    schema.update(deepcopy(_PROBLEM_SCHEMA))
+
+
+class StepUpProblem(RootModel[dict[str, Any]]):
+    """A problem, for the schema of routes."""
+
+    model_config = ConfigDict(json_schema_extra=_only_the_problem)
+
+
+class StepUpRefusal(BaseModel):
+    """A refusal as FastAPI wraps it, in an app without `install`."""
+
+    detail: StepUpProblem
 
 
 def describe(
@@ -86,7 +133,7 @@ def describe(
         if owner is app and not route.is_open
         for method in route.methods
     }
-    described = False
+    described = _unwrap_refusals(schema)
     for path, operations in schema.get("paths", {}).items():
         for method, operation in operations.items():
             route = guarded.get((path, method))
@@ -95,9 +142,39 @@ def describe(
                 described = True
     if described:
         components = schema.setdefault("components", {})
-        components.setdefault("schemas", {}).setdefault(SCHEMA_NAME, deepcopy(_PROBLEM_SCHEMA))
+        components.setdefault("schemas", {})[SCHEMA_NAME] = deepcopy(_PROBLEM_SCHEMA)
         model = SCHEME.model_dump(mode="json", by_alias=True, exclude_none=True)
         components.setdefault("securitySchemes", {}).setdefault(SCHEME_NAME, model)
+
+
+def document_refusals(statuses: Iterable[int]) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a helper route: a problem for each status, as FastAPI wraps it.
+
+    `describe` unwraps it where `install` does so with the answers.
+    """
+    documented: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        documented[status] = {
+            "description": HTTPStatus(status).phrase,
+            "model": StepUpRefusal,
+        }
+        if status in _REFUSAL_HEADERS:
+            name, description = _REFUSAL_HEADERS[status]
+            documented[status]["headers"] = {name: _header(description)}
+    return documented
+
+
+def _unwrap_refusals(schema: dict[str, Any]) -> bool:
+    """Make the refusals of the helper routes bare problems; tell whether there are any."""
+    wrapped = {"schema": {"$ref": f"#/components/schemas/{StepUpRefusal.__name__}"}}
+    bare = {"schema": {"$ref": f"#/components/schemas/{SCHEMA_NAME}"}}
+    for operations in schema.get("paths", {}).values():
+        for operation in operations.values():
+            for response in operation.get("responses", {}).values():
+                if response.get("content") == {"application/json": wrapped}:
+                    response["content"] = {PROBLEM_MEDIA_TYPE: bare}
+    schemas = schema.get("components", {}).get("schemas", {})
+    return schemas.pop(StepUpRefusal.__name__, None) is not None
 
 
 def _describe_operation(operation: dict[str, Any], route: GuardedRoute, guard: StepUpGuard) -> None:
@@ -151,14 +228,15 @@ def _response(refusal: StepUpError) -> dict[str, Any]:
     }
     challenge: Challenge | None = refusal.challenge()
     if challenge is not None:
+        name, description = _REFUSAL_HEADERS[401]
         response["headers"] = {
-            "WWW-Authenticate": {
-                "description": "The challenge (RFC 6750, RFC 9470).",
-                "schema": {"type": "string"},
-                "example": str(challenge),
-            }
+            name: _header(description) | {"example": str(challenge)},
         }
     return response
+
+
+def _header(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}}
 
 
 def _openapi_path(template: str) -> str:

@@ -72,7 +72,7 @@ class CredentialReader:
         if None in map(_origin, listed):
             msg = 'allowed_origins is a tuple of origins such as "https://app.example.com".'
             raise ConfigurationError(msg)
-        self.allowed_origins = frozenset(map(_origin, listed))
+        self.allowed_origins: frozenset[str | None] = frozenset(map(_origin, listed))
 
     def read(self, connection: HTTPConnection) -> Credential:
         """Return the session token that *connection* presents.
@@ -82,19 +82,19 @@ class CredentialReader:
             InvalidRequest: There are several, or the `Authorization` field cannot be read.
             CrossSiteRequest: A cookie came where it needs same-origin evidence, without any.
         """
-        field = None
-        for name, value in _raw(connection):
-            if len(name) == _AUTHORIZATION_LENGTH and name.lower() == b"authorization":
-                if field is not None:
-                    raise InvalidRequest
-                field = value
-        if field is not None:
-            return Credential(_bearer_token(field.decode("latin-1")), "header")
+        token = self._authorization(connection)
+        if token is not None:
+            return Credential(token, "header")
         token = self._cookie(connection, self.session_cookie)
         if token is None:
             raise Unauthenticated
         self._require_same_origin(connection)
         return Credential(token, "cookie")
+
+    def token(self, connection: HTTPConnection) -> str:
+        """Return the session token alone; raises as `read`."""
+        token = self._authorization(connection)
+        return self.read(connection).token if token is None else token
 
     def refresh_token(self, connection: HTTPConnection) -> str | None:
         """Return the refresh token in the refresh cookie, if there is one.
@@ -115,6 +115,15 @@ class CredentialReader:
         if origin is None or origin not in {*self.allowed_origins, _own_origin(connection)}:
             return None
         return origins[0].lower()
+
+    def _authorization(self, connection: HTTPConnection) -> str | None:
+        field = None
+        for name, value in header_fields(connection):
+            if len(name) == _AUTHORIZATION_LENGTH and name.lower() == b"authorization":
+                if field is not None:
+                    raise InvalidRequest
+                field = value
+        return None if field is None else _bearer_token(field.decode("latin-1"))
 
     def _cookie(self, connection: HTTPConnection, name: str | None) -> str | None:
         if name is None:
@@ -161,14 +170,18 @@ def _bearer_token(field: str) -> str:
     return token
 
 
-def _raw(connection: HTTPConnection) -> list[tuple[bytes, bytes]]:
+def header_fields(connection: HTTPConnection) -> list[tuple[bytes, bytes]]:
     """Return the header fields; ASGI allows any iterable, which may be good for one use only."""
     fields = connection.scope["headers"]
     return fields if type(fields) is list else connection.headers.raw
 
 
 def _fields(connection: HTTPConnection, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for field, value in _raw(connection) if field.lower() == name]
+    return [
+        value.decode("latin-1")
+        for field, value in header_fields(connection)
+        if field.lower() == name
+    ]
 
 
 def _origin(value: object) -> str | None:

@@ -40,6 +40,7 @@ class RequireSession(SecurityBase):
     scheme_name: str
     guard: StepUpGuard
     policy: StepUpPolicy | None
+    _hash: int  # FastAPI asks for it several times a request.
 
     def __init__(self, guard: StepUpGuard) -> None:
         self._set(guard, None)
@@ -56,6 +57,7 @@ class RequireSession(SecurityBase):
             policy=policy,
             model=SCHEME,
             scheme_name=SCHEME_NAME,
+            _hash=hash((type(self), guard, policy)),
         )
 
     async def __call__(self, connection: HTTPConnection) -> Claims:
@@ -81,7 +83,7 @@ class RequireSession(SecurityBase):
         return (type(self), self.guard, self.policy) == (type(other), other.guard, other.policy)
 
     def __hash__(self) -> int:
-        return hash((type(self), self.guard, self.policy))
+        return self._hash
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.guard!r}, policy={self.policy!r})"

@@ -16,8 +16,10 @@ StepUpError (starlette HTTPException)
     ├── UnsupportedMediaType   415   ├── DeliveryUnavailable    400
     ├── BodyTooLarge           413   ├── TooManyAttempts        429
     ├── RefreshTokenRequired   400   ├── DescopeUnavailable     503
-    ├── OTPRejected            400   └── DescopeError           502
-    └── OTPExpired             400
+    ├── OTPRejected            400   ├── DescopeError           502
+    ├── OTPExpired             400   ├── NoStepUpMethod         403
+    ├── LinkRejected           400   └── ProviderRejected       400
+    └── PasskeyRejected        400
 ```
 
 What a client sees is fixed text from this file; no request data is ever reflected.
@@ -122,6 +124,27 @@ class StepUpError(HTTPException):
     challenge_error: ClassVar[str | None] = None
     challenges: ClassVar[bool] = False
 
+    retry_after: int | None
+    members: dict[str, Any]
+    realm: str | None
+    problem: Problem
+
+    def __init_subclass__(
+        cls,
+        *,
+        status: int | None = None,
+        code: str = "",
+        title: str = "",
+        text: str = "",
+        challenges: bool = False,
+        challenge_error: str | None = None,
+    ) -> None:
+        """Take the wire form of a subclass; one without a status only groups others."""
+        super().__init_subclass__()
+        if status is not None:
+            cls.status, cls.code, cls.title, cls.text = status, code, title, text
+            cls.challenges, cls.challenge_error = challenges, challenge_error
+
     def __init__(
         self, *, realm: str | None = None, retry_after: float | None = None, **members: Any
     ) -> None:
@@ -171,35 +194,43 @@ class StepUpError(HTTPException):
         return f"{type(self).__name__}()"
 
 
-class Unauthenticated(StepUpError):
+class Unauthenticated(
+    StepUpError,
+    status=401,
+    code="unauthenticated",
+    title="Authentication required",
+    text="Sign in and send the session token as a bearer token.",
+    challenges=True,
+):
     """No credentials came: 401 and a challenge without error code (RFC 6750 section 3.1)."""
 
-    status, code = 401, "unauthenticated"
-    title = "Authentication required"
-    text = "Sign in and send the session token as a bearer token."
-    challenges = True
 
-
-class InvalidRequest(StepUpError):
+class InvalidRequest(
+    StepUpError,
+    status=400,
+    code="invalid_request",
+    title="Unreadable credentials",
+    text="Send exactly one session token, in one way.",
+    challenges=True,
+    challenge_error="invalid_request",
+):
     """Two tokens, or an `Authorization` field that cannot be read (RFC 6750 section 3.1)."""
 
-    status, code = 400, "invalid_request"
-    title = "Unreadable credentials"
-    text = "Send exactly one session token, in one way."
-    challenges, challenge_error = True, "invalid_request"
 
-
-class InvalidToken(StepUpError):
+class InvalidToken(
+    StepUpError,
+    status=401,
+    code="invalid_token",
+    title="Invalid session token",
+    text="The session token is not valid or has expired. Sign in again.",
+    challenges=True,
+    challenge_error="invalid_token",
+):
     """The token does not pass: malformed, expired, foreign, forged or a refresh token.
 
     Args:
         reason: Why, for operators. A client is told no more than `invalid_token`.
     """
-
-    status, code = 401, "invalid_token"
-    title = "Invalid session token"
-    text = "The session token is not valid or has expired. Sign in again."
-    challenges, challenge_error = True, "invalid_token"
 
     def __init__(self, reason: RejectReason, *, realm: str | None = None) -> None:
         self.reason = reason
@@ -209,7 +240,15 @@ class InvalidToken(StepUpError):
         return f"InvalidToken({self.reason.value})"
 
 
-class StepUpRequired(StepUpError):
+class StepUpRequired(
+    StepUpError,
+    status=401,
+    code="insufficient_user_authentication",
+    title="Step-up authentication required",
+    text="This action needs a fresh proof that it is you. Complete a step-up and try again.",
+    challenges=True,
+    challenge_error="insufficient_user_authentication",
+):
     """A valid session that does not meet the route's policy: the RFC 9470 challenge.
 
     Args:
@@ -217,12 +256,9 @@ class StepUpRequired(StepUpError):
         max_age: The policy's window in whole seconds.
         acr_values: Accepted authentication context classes; any one will do.
         amr: Accepted authentication methods; any one will do.
+        unmet_after_step_up: Whether the session was stepped up just now and still falls short, so
+            that the same step-up again would not help.
     """
-
-    status, code = 401, "insufficient_user_authentication"
-    title = "Step-up authentication required"
-    text = "This action needs a fresh proof that it is you. Complete a step-up and try again."
-    challenges, challenge_error = True, "insufficient_user_authentication"
 
     def __init__(
         self,
@@ -231,10 +267,14 @@ class StepUpRequired(StepUpError):
         max_age: int | None = None,
         acr_values: tuple[str, ...] = (),
         amr: tuple[str, ...] = (),
+        unmet_after_step_up: bool = False,
         realm: str | None = None,
     ) -> None:
-        self.max_age, self.acr_values = max_age, acr_values
+        self.max_age: int | None = max_age
+        self.acr_values: tuple[str, ...] = acr_values
         members: dict[str, Any] = {"unmet": unmet}
+        if unmet_after_step_up:
+            members["unmet_after_step_up"] = True
         if max_age is not None:
             members["max_age"] = max_age
         if acr_values:
@@ -254,42 +294,50 @@ class StepUpRequired(StepUpError):
         )
 
 
-class ImpersonationRefused(StepUpError):
+class ImpersonationRefused(
+    StepUpError,
+    status=403,
+    code="impersonation_refused",
+    title="Impersonation refused",
+    text="An impersonated session cannot do this. The account's owner has to.",
+):
     """An impersonated session (`act`) on a route that asks the real user to step up."""
 
-    status, code = 403, "impersonation_refused"
-    title = "Impersonation refused"
-    text = "An impersonated session cannot do this. The account's owner has to."
 
-
-class CrossSiteRequest(StepUpError):
+class CrossSiteRequest(
+    StepUpError,
+    status=403,
+    code="cross_site_request",
+    title="Cross-site request refused",
+    text=(
+        "A request that a cookie authenticates must come from this site's own pages: send"
+        " Sec-Fetch-Site or Origin, or send the session token as a bearer token."
+    ),
+):
     """A session cookie came without evidence that the request is same-origin."""
 
-    status, code = 403, "cross_site_request"
-    title = "Cross-site request refused"
-    text = (
-        "A request that a cookie authenticates must come from this site's own pages: send "
-        "Sec-Fetch-Site or Origin, or send the session token as a bearer token."
-    )
 
-
-class KeysUnavailable(StepUpError):
+class KeysUnavailable(
+    StepUpError,
+    status=503,
+    code="keys_unavailable",
+    title="Verification keys unavailable",
+    text="Sessions cannot be verified right now. Try again shortly.",
+):
     """No usable key set can be had, so nothing can be verified; nobody is logged out."""
-
-    status, code = 503, "keys_unavailable"
-    title = "Verification keys unavailable"
-    text = "Sessions cannot be verified right now. Try again shortly."
 
     def __init__(self, *, retry_after: float = 1, realm: str | None = None) -> None:
         super().__init__(realm=realm, retry_after=retry_after)
 
 
-class RevocationUnavailable(StepUpError):
+class RevocationUnavailable(
+    StepUpError,
+    status=503,
+    code="revocation_unavailable",
+    title="Revocation check unavailable",
+    text="Sessions cannot be verified right now. Try again shortly.",
+):
     """The application's `is_revoked` failed, so nothing is known; nobody is logged out."""
-
-    status, code = 503, "revocation_unavailable"
-    title = "Revocation check unavailable"
-    text = "Sessions cannot be verified right now. Try again shortly."
 
     def __init__(self, *, retry_after: float = 1, realm: str | None = None) -> None:
         super().__init__(realm=realm, retry_after=retry_after)
@@ -299,106 +347,176 @@ class HelperRouteError(StepUpError):
     """Base of the answers that only the helper routes give."""
 
 
-class InvalidBody(HelperRouteError):
+class InvalidBody(
+    HelperRouteError,
+    status=422,
+    code="invalid_body",
+    title="Invalid request body",
+    text="The request body does not have the members that this route takes.",
+):
     """The JSON body is not what the route takes; its values are never echoed.
 
     Args:
         errors: `{"field": …, "problem": …}` for each member at fault, names only.
     """
 
-    status, code = 422, "invalid_body"
-    title = "Invalid request body"
-    text = "The request body does not have the members that this route takes."
-
     def __init__(self, errors: list[dict[str, str]] | None = None) -> None:
         members: dict[str, Any] = {"errors": errors} if errors else {}
         super().__init__(**members)
 
 
-class UnsupportedMediaType(HelperRouteError):
+class UnsupportedMediaType(
+    HelperRouteError,
+    status=415,
+    code="unsupported_media_type",
+    title="Unsupported media type",
+    text="Send the body as application/json.",
+):
     """The body is not `application/json`, so a cross-site form could have sent it."""
 
-    status, code = 415, "unsupported_media_type"
-    title = "Unsupported media type"
-    text = "Send the body as application/json."
 
-
-class BodyTooLarge(HelperRouteError):
+class BodyTooLarge(
+    HelperRouteError,
+    status=413,
+    code="body_too_large",
+    title="Request body too large",
+    text="The request body is larger than this route takes.",
+):
     """The body is larger than these routes ever need."""
 
-    status, code = 413, "body_too_large"
-    title = "Request body too large"
-    text = "The request body is larger than this route takes."
 
-
-class RefreshTokenRequired(HelperRouteError):
+class RefreshTokenRequired(
+    HelperRouteError,
+    status=400,
+    code="refresh_token_required",
+    title="Refresh token required",
+    text=(
+        "Send the refresh token that belongs to this session, in the refresh cookie or as"
+        " refresh_token in the body."
+    ),
+):
     """Descope steps a session up only for its refresh token, and none came."""
 
-    status, code = 400, "refresh_token_required"
-    title = "Refresh token required"
-    text = (
-        "Send the refresh token that belongs to this session, in the refresh cookie or as "
-        "refresh_token in the body."
-    )
 
-
-class DeliveryUnavailable(HelperRouteError):
+class DeliveryUnavailable(
+    HelperRouteError,
+    status=400,
+    code="delivery_unavailable",
+    title="Delivery method unavailable",
+    text="A code cannot be sent to you this way. Choose another delivery method.",
+):
     """The user has no address for this delivery method."""
 
-    status, code = 400, "delivery_unavailable"
-    title = "Delivery method unavailable"
-    text = "A code cannot be sent to you this way. Choose another delivery method."
+
+class NoStepUpMethod(
+    HelperRouteError,
+    status=403,
+    code="no_step_up_method",
+    title="No way to step up",
+    text="Your account has no way to confirm that it is you. Add one and try again.",
+):
+    """The user can use none of the mounted methods; asking again does not help.
+
+    Args:
+        enroll_uri: Where they can enrol one, if the app says so.
+    """
+
+    def __init__(self, *, enroll_uri: str | None = None) -> None:
+        members: dict[str, Any] = {} if enroll_uri is None else {"enroll_uri": enroll_uri}
+        super().__init__(**members)
 
 
-class OTPRejected(HelperRouteError):
+class LinkRejected(
+    HelperRouteError,
+    status=400,
+    code="link_rejected",
+    title="Link rejected",
+    text="That link does not work any more. Ask for a new one.",
+):
+    """The link's token is wrong, used or expired, or nothing is waiting for it."""
+
+
+class PasskeyRejected(
+    HelperRouteError,
+    status=400,
+    code="passkey_rejected",
+    title="Passkey rejected",
+    text="The passkey could not be verified. Try again.",
+):
+    """The passkey's answer does not fit the challenge."""
+
+
+class ProviderRejected(
+    HelperRouteError,
+    status=400,
+    code="provider_rejected",
+    title="Provider's answer rejected",
+    text="The sign-in at the provider could not be completed. Try again.",
+):
+    """The code that came back from a provider is wrong, used or expired."""
+
+
+class OTPRejected(
+    HelperRouteError,
+    status=400,
+    code="otp_rejected",
+    title="Code rejected",
+    text="That code is not right. Check it and try again.",
+):
     """The code is wrong, or no code is waiting."""
 
-    status, code = 400, "otp_rejected"
-    title = "Code rejected"
-    text = "That code is not right. Check it and try again."
 
-
-class OTPExpired(HelperRouteError):
+class OTPExpired(
+    HelperRouteError,
+    status=400,
+    code="otp_expired",
+    title="Code expired",
+    text="That code has expired. Ask for a new one.",
+):
     """The code was right once; it is too old now."""
 
-    status, code = 400, "otp_expired"
-    title = "Code expired"
-    text = "That code has expired. Ask for a new one."
 
-
-class TooManyAttempts(HelperRouteError):
+class TooManyAttempts(
+    HelperRouteError,
+    status=429,
+    code="too_many_attempts",
+    title="Too many attempts",
+    text="Too many attempts. Wait a little and ask for a new code.",
+):
     """Too many codes were tried or sent; `Retry-After` says when to try again."""
-
-    status, code = 429, "too_many_attempts"
-    title = "Too many attempts"
-    text = "Too many attempts. Wait a little and ask for a new code."
 
     def __init__(self, *, retry_after: float = 60) -> None:
         super().__init__(retry_after=retry_after)
 
 
-class SubjectMismatch(HelperRouteError):
+class SubjectMismatch(
+    HelperRouteError,
+    status=403,
+    code="subject_mismatch",
+    title="Different user",
+    text="The proof belongs to another account than the session. Sign in again.",
+):
     """The proof belongs to another user than the session; no token is passed on."""
 
-    status, code = 403, "subject_mismatch"
-    title = "Different user"
-    text = "The proof belongs to another account than the session. Sign in again."
 
-
-class DescopeUnavailable(HelperRouteError):
+class DescopeUnavailable(
+    HelperRouteError,
+    status=503,
+    code="descope_unavailable",
+    title="Authentication service unavailable",
+    text="The authentication service cannot be reached right now. Try again shortly.",
+):
     """Descope cannot be reached or is out of order; nothing was changed here."""
-
-    status, code = 503, "descope_unavailable"
-    title = "Authentication service unavailable"
-    text = "The authentication service cannot be reached right now. Try again shortly."
 
     def __init__(self, *, retry_after: float = 5) -> None:
         super().__init__(retry_after=retry_after)
 
 
-class DescopeError(HelperRouteError):
+class DescopeError(
+    HelperRouteError,
+    status=502,
+    code="descope_error",
+    title="Unusable answer from the authentication service",
+    text="The authentication service gave an answer that cannot be used.",
+):
     """Descope answered something that cannot be trusted or understood."""
-
-    status, code = 502, "descope_error"
-    title = "Unusable answer from the authentication service"
-    text = "The authentication service gave an answer that cannot be used."

@@ -160,7 +160,7 @@ class Emitter:
         ):
             msg = "on_event takes a plain function of one event; it is called in line."
             raise ConfigurationError(msg)
-        self.hook = hook
+        self.hook: EventHook | None = hook
         self._complaints: set[str] = set()
         self._courier: _Courier | None = None
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketState
 
 from fastapi_stepup.challenge import Challenge
 from fastapi_stepup.claims import CLAIMS_SCOPE_KEY, Claims
-from fastapi_stepup.credentials import Credential, CredentialReader
+from fastapi_stepup.credentials import CredentialReader, header_fields
 from fastapi_stepup.descope import DEADLINE, DescopeClient, base_url_for
 from fastapi_stepup.errors import ConfigurationError, KeysUnavailable, StepUpError, StepUpRequired
 from fastapi_stepup.events import Emitter, EventHook, ReportOnly, logger
@@ -39,7 +40,7 @@ Warmup = Literal["require", "best-effort", "lazy"]
 PROJECT_ID_VARIABLE: Final = "DESCOPE_PROJECT_ID"
 BASE_URL_VARIABLE: Final = "DESCOPE_BASE_URI"
 
-CREDENTIAL_SCOPE_KEY: Final = "fastapi_stepup.credential"
+PRESENTED_SCOPE_KEY: Final = "fastapi_stepup.presented"
 POLICIES_SCOPE_KEY: Final = "fastapi_stepup.policies"
 
 _POLICY_VIOLATION: Final = 1008
@@ -48,11 +49,39 @@ _DENIAL: Final = "websocket.http.response"
 
 @dataclass(frozen=True, slots=True)
 class HelperRoutes:
-    """Where a mounted helper router can be found: the names of its routes, and what it offers."""
+    """Where a mounted helper router can be found: the names of its routes, and what it offers.
 
-    start_name: str
-    verify_name: str
+    Args:
+        methods: What challenges list, in order.
+        uris: For each kind of method the names of its routes, by what a challenge calls them.
+        status_name: The name of the status route, if challenges shall name it.
+        flow_id: The Descope flow that front ends may run instead, if any.
+    """
+
     methods: tuple[str, ...]
+    uris: Mapping[str, Mapping[str, str]]
+    status_name: str | None
+    flow_id: str | None
+
+    def described(self, path_for: Callable[[str], str]) -> dict[str, Any]:
+        """Return the problem's `step_up` member.
+
+        Args:
+            path_for: Gives the path of a route by its name.
+        """
+        paths = {
+            method: {uri: path_for(name) for uri, name in names.items()}
+            for method, names in self.uris.items()
+        }
+        # The contract's two members are those of OTP; every other method is under its own name.
+        member: dict[str, Any] = {**paths.pop("otp", {}), "methods": list(self.methods)}
+        if self.status_name is not None:
+            member["status_uri"] = path_for(self.status_name)
+        if self.flow_id is not None:
+            member["flow_id"] = self.flow_id
+        if paths:
+            member["uris"] = paths
+        return member
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,15 +317,17 @@ class StepUpGuard:
                 over HTTP: it is accepted already, or the server lacks the denial extension.
         """
         try:
-            claims = await self._session(connection)
+            claims = self._known(connection) or await self._verified(connection)
         except StepUpError as error:
             raise self._refusal(connection, error) from None
-        try:
-            self._enforce(claims, policy)
-        except StepUpError as error:
-            if not self.reports(error.code):
-                raise self._refusal(connection, error) from None
-        self._remember(connection, policy)
+        if policy is not None:
+            try:
+                policy.enforce(claims, now=self.clock())
+            except StepUpError as error:
+                if not self.reports(error.code):
+                    raise self._refusal(connection, error) from None
+        if connection.scope["type"] == "websocket":
+            self._remember(connection, policy)
         return claims
 
     async def admit(
@@ -312,12 +343,14 @@ class StepUpGuard:
         """
         claims = None
         try:
-            claims = await self._session(connection)
-            self._enforce(claims, policy)
+            claims = self._known(connection) or await self._verified(connection)
+            if policy is not None:
+                policy.enforce(claims, now=self.clock())
         except StepUpError as error:
             if not self.reports(error.code):
                 raise self._refusal(connection, error) from None
-        self._remember(connection, policy)
+        if connection.scope["type"] == "websocket":
+            self._remember(connection, policy)
         return claims
 
     def reports(self, code: str) -> bool:
@@ -348,7 +381,7 @@ class StepUpGuard:
             msg = "recheck asks again what authorize asked before: authorize the WebSocket first."
             raise LookupError(msg)
         try:
-            claims = await self._verified(websocket, self.credentials.read(websocket))
+            claims = await self._verified(websocket)
         except StepUpError as error:
             known = websocket.scope.get(CLAIMS_SCOPE_KEY, {})
             websocket.scope[CLAIMS_SCOPE_KEY] = {g: c for g, c in known.items() if g is not self}
@@ -357,32 +390,40 @@ class StepUpGuard:
             await self.authorize(websocket, policy)
         return claims
 
-    async def _session(self, connection: HTTPConnection) -> Claims:
-        credential = self.credentials.read(connection)
-        claims: Claims | None = connection.scope.get(CLAIMS_SCOPE_KEY, {}).get(self)
-        # Somebody may have copied the scope for another request, with another token.
-        same = connection.scope.get(CREDENTIAL_SCOPE_KEY, {}).get(self) == credential
-        # A WebSocket may live longer than its token.
-        lives = claims is not None and claims.expires_at + self.verifier.leeway > self.clock()
-        return claims if claims and same and lives else await self._verified(connection, credential)
-
-    async def _verified(self, connection: HTTPConnection, credential: Credential) -> Claims:
-        claims = await self.verifier.verify(credential.token)
+    def _known(self, connection: HTTPConnection) -> Claims | None:
+        """Return the claims if they are at hand: kept in the scope, or a remembered verdict."""
         scope = connection.scope
-        for name, value in ((CLAIMS_SCOPE_KEY, claims), (CREDENTIAL_SCOPE_KEY, credential)):
-            scope[name] = {**scope.get(name, {}), self: value}
-        return claims
+        kept = scope.get(CLAIMS_SCOPE_KEY)
+        if kept is None:
+            recalled = self.verifier.recall(self.credentials.token(connection))
+            if recalled is not None:
+                scope[CLAIMS_SCOPE_KEY] = {self: recalled}
+                scope[PRESENTED_SCOPE_KEY] = {self: _presented(connection)}
+            return recalled
+        claims: Claims | None = kept.get(self)
+        # Somebody may have copied the scope for another request, with another token; and a
+        # WebSocket may live longer than its token.
+        if (
+            claims is not None
+            and scope.get(PRESENTED_SCOPE_KEY, {}).get(self) == _presented(connection)
+            and claims.expires_at + self.verifier.leeway > self.clock()
+        ):
+            return claims
+        return None
 
-    def _enforce(self, claims: Claims, policy: StepUpPolicy | None) -> None:
-        if policy is not None:
-            policy.enforce(claims, now=self.clock())
+    async def _verified(self, connection: HTTPConnection) -> Claims:
+        claims = await self.verifier.verify(self.credentials.token(connection))
+        scope = connection.scope
+        scope[CLAIMS_SCOPE_KEY] = {**scope.get(CLAIMS_SCOPE_KEY, {}), self: claims}
+        presented = {**scope.get(PRESENTED_SCOPE_KEY, {}), self: _presented(connection)}
+        scope[PRESENTED_SCOPE_KEY] = presented
+        return claims
 
     def _remember(self, connection: HTTPConnection, policy: StepUpPolicy | None) -> None:
         """Keep what let a WebSocket in, for `recheck`."""
-        if connection.scope["type"] == "websocket":
-            known = connection.scope.get(POLICIES_SCOPE_KEY, {})
-            asked = known.get(self, frozenset()) | ({policy} if policy else set())
-            connection.scope[POLICIES_SCOPE_KEY] = {**known, self: asked}
+        known = connection.scope.get(POLICIES_SCOPE_KEY, {})
+        asked = known.get(self, frozenset()) | ({policy} if policy else set())
+        connection.scope[POLICIES_SCOPE_KEY] = {**known, self: asked}
 
     def _refusal(
         self, connection: HTTPConnection, error: StepUpError
@@ -413,15 +454,9 @@ class StepUpGuard:
         for provider, root in places:
             for routes in self._helper_routes:
                 try:
-                    start = provider.url_path_for(routes.start_name)
-                    verify = provider.url_path_for(routes.verify_name)
+                    return routes.described(partial(_path_of_route, provider, root))
                 except (NoMatchFound, AttributeError):
                     continue  # Not mounted there, or not in an app that routes by name.
-                return {
-                    "start_uri": _path_of_this_host(root, start),
-                    "verify_uri": _path_of_this_host(root, verify),
-                    "methods": list(routes.methods),
-                }
         return None
 
     def health(self) -> GuardHealth:
@@ -478,6 +513,16 @@ def _path_of_this_host(root: str, path: str) -> str:
     """Return *root* and *path* as a path of the same host, whatever a path parameter put in."""
     joined = f"{root.rstrip('/')}{path}".lstrip("/")
     return quote(f"/{joined}", safe="/:@!$&'()*+,;=", errors="replace")
+
+
+def _path_of_route(provider: Any, root: str, name: str) -> str:
+    return _path_of_this_host(root, provider.url_path_for(name))
+
+
+def _presented(connection: HTTPConnection) -> object:
+    """Return all that decides which token a connection presents, and whether it may."""
+    scope = connection.scope
+    return scope.get("method"), scope.get("scheme"), tuple(header_fields(connection))
 
 
 def _checked_realm(realm: str) -> str:

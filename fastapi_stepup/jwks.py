@@ -205,14 +205,14 @@ class JWKSCache:
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.url = base_url("url", url)
-        self.algorithms = allowed_algorithms(algorithms)
-        self.ttl = _bounded("ttl", ttl, MIN_TTL, _DAY)
-        self.max_stale = _bounded("max_stale", max_stale, 0, _DAY)
+        self.url: str = base_url("url", url)
+        self.algorithms: frozenset[str] = allowed_algorithms(algorithms)
+        self.ttl: float = _bounded("ttl", ttl, MIN_TTL, _DAY)
+        self.max_stale: float = _bounded("max_stale", max_stale, 0, _DAY)
         if 0 < self.max_stale < self.ttl:
             msg = "max_stale must be 0 or at least ttl."
             raise ConfigurationError(msg)
-        self.hard_limit = max(self.max_stale, self.ttl)
+        self.hard_limit: float = max(self.max_stale, self.ttl)
         self._emit = on_event if isinstance(on_event, Emitter) else Emitter(on_event)
         self._monotonic, self._wall = monotonic, wall
         self._cooldown = _bounded("cooldown", cooldown, 1, 600)

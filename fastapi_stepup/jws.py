@@ -103,8 +103,8 @@ class JWSParser:
         types: Iterable[str] = TYPES,
         max_size: int = MAX_TOKEN,
     ) -> None:
-        self.algorithms = allowed_algorithms(algorithms)
-        self.types = _allowed_types(types)
+        self.algorithms: frozenset[str] = allowed_algorithms(algorithms)
+        self.types: frozenset[str] = _allowed_types(types)
         if type(max_size) is not int or not 1024 <= max_size <= 64 * 1024:  # noqa: PLR2004
             msg = "max_token_size is a number of characters from 1024 to 65536."
             raise ConfigurationError(msg)

@@ -147,7 +147,7 @@ class StepUpMiddleware:
             raise ConfigurationError(msg)
         self.app = app
         self.guard = guard
-        self.rules = _checked_rules(rules)
+        self.rules: tuple[StepUpRule, ...] = _checked_rules(rules)
         self.default = (
             StepUpPolicy() if default is None else checked_requirement("default", default)
         )

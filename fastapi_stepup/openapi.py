@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from copy import deepcopy
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, RootModel
 from starlette.applications import Starlette
@@ -102,7 +102,7 @@ def _only_the_problem(schema: dict[str, Any]) -> None:
 class StepUpProblem(RootModel[dict[str, Any]]):
     """A problem, for the schema of routes."""
 
-    model_config = ConfigDict(json_schema_extra=_only_the_problem)
+    model_config: ClassVar[ConfigDict] = ConfigDict(json_schema_extra=_only_the_problem)
 
 
 class StepUpRefusal(BaseModel):

@@ -16,6 +16,7 @@ Reason = Literal["missing", "expired"]
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
+_JUST_NOW: Final = 60
 _LONGEST: Final = 10 * 365 * 86400
 _VALUE: Final = re.compile(r"[!#-\[\]-~]+")
 
@@ -75,16 +76,16 @@ class StepUpPolicy:
 
     def assess(self, claims: Claims, *, now: float) -> tuple[Unmet, ...]:
         """Return everything that *claims* leave unmet at *now* (epoch seconds); empty is a pass."""
-        unmet: list[Unmet] = []
+        unmet: tuple[Unmet, ...] = ()
         if not claims.stepped_up or claims.impersonated:
-            unmet.append(Unmet("step_up", "missing"))
+            unmet = (Unmet("step_up", "missing"),)
         elif self.max_age is not None and math.floor(now) - claims.issued_at > self.max_age:
-            unmet.append(Unmet("step_up", "expired"))
+            unmet = (Unmet("step_up", "expired"),)
         if self.amr and not set(self.amr).intersection(claims.amr):
-            unmet.append(Unmet("amr", "missing"))
+            unmet += (Unmet("amr", "missing"),)
         if self.acr and not set(self.acr).intersection(claims.acr):
-            unmet.append(Unmet("acr", "missing"))
-        return tuple(unmet)
+            unmet += (Unmet("acr", "missing"),)
+        return unmet
 
     def is_met_by(self, claims: Claims, *, now: float) -> bool:
         """Whether *claims* meet this policy at *now* (epoch seconds)."""
@@ -97,15 +98,16 @@ class StepUpPolicy:
             ImpersonationRefused: Somebody else acts for the user; no step-up can cure that.
             StepUpRequired: Something is missing or expired.
         """
-        if claims.impersonated:
-            raise ImpersonationRefused
         unmet = self.assess(claims, now=now)
         if unmet:
+            if claims.impersonated:
+                raise ImpersonationRefused
             raise StepUpRequired(
                 [{"requirement": u.requirement, "reason": u.reason} for u in unmet],
                 max_age=self.max_age,
                 acr_values=self.acr,
                 amr=self.amr,
+                unmet_after_step_up=claims.stepped_up and now - claims.issued_at <= _JUST_NOW,
             )
 
 

@@ -91,7 +91,7 @@ class VerdictCache:
             msg = f"verdict_cache_size is a number of tokens from 0 (off) to {_MAX_SIZE}."
             raise ConfigurationError(msg)
         self.size = size
-        self.max_bytes = size * _BYTES_PER_VERDICT
+        self.max_bytes: int = size * _BYTES_PER_VERDICT
         self._settings = sha256(settings.encode()).digest()
         self._emit = emit
         self._monotonic = monotonic

@@ -182,6 +182,18 @@ class TokenVerifier:
         del token
         return await self._conclude(verdict, refresh=True)
 
+    def recall(self, token: str) -> Claims | None:
+        """Return the claims of a session token whose verdict is remembered and still holds.
+
+        The way without waiting, for a token that was verified a moment ago: the same checks as a
+        remembered verdict gets in `verify`. `None` says nothing about the token, only that `verify`
+        has to be asked; so it always is where a hook wants to know of each token.
+        """
+        if self.is_revoked is not None or self._emit.hook is not None:
+            return None
+        slot = self._verdicts.slot(token)
+        return None if slot is None else self._recalled(slot, self.keys.generation)
+
     def clear(self) -> None:
         """Forget every verdict: each token is verified in full when it comes next."""
         self._verdicts.clear()

@@ -355,17 +355,21 @@ async def test_rerouting_ends_when_the_block_fails(
 
 @pytest.mark.anyio
 async def test_second_call_verifies_nothing_again_but_asks_the_policy(
-    guard: StepUpGuard, descope: DescopeEmulator
+    descope: DescopeEmulator,
 ) -> None:
-    """The claims stay with the request, so its token need not even be there any more."""
-    request = request_with(descope.step_up(ANN, age=100).headers)
-    claims = await guard.authorize(request)
-    request.scope["headers"] = []
+    """The claims stay with the request: a second door looks at neither token nor verdicts."""
+    seen: list[Event] = []
+    guard = StepUpGuard.for_descope(PROJECT, on_event=seen.append)
+    with descope.attach(guard):
+        request = request_with(descope.step_up(ANN, age=100).headers)
+        claims = await guard.authorize(request)
+        seen.clear()
 
-    assert await guard.authorize(request, StepUpPolicy(max_age=200)) is claims
-    assert claims_from(request) is claims
-    with pytest.raises(StepUpRequired):
-        await guard.authorize(request, StepUpPolicy(max_age=60))
+        assert await guard.authorize(request, StepUpPolicy(max_age=200)) is claims
+        assert claims_from(request) is claims
+        with pytest.raises(StepUpRequired):
+            await guard.authorize(request, StepUpPolicy(max_age=60))
+        assert seen == []
 
 
 @pytest.mark.anyio

@@ -15,7 +15,8 @@ from fastapi_stepup.guard import StepUpGuard
 from fastapi_stepup.openapi import describe
 
 _EXPOSE: Final = "Access-Control-Expose-Headers"
-_CHALLENGED: Final = (400, 401)
+_REFUSALS: Final = frozenset({400, 401, 429, 503})
+_FIELDS: Final = ("WWW-Authenticate", "Retry-After")
 
 _installed: WeakKeyDictionary[Starlette, WeakSet[StepUpGuard]] = WeakKeyDictionary()
 
@@ -81,7 +82,7 @@ def _expose_challenges(app: Any) -> None:
 
 
 class ChallengeExposure:
-    """Adds `WWW-Authenticate` to what a cross-origin page may read of a 401 or 400.
+    """Adds `WWW-Authenticate` and `Retry-After` to what a cross-origin page may read of a refusal.
 
     Only where CORS already lets the page read the answer; what is exposed already stays.
 
@@ -102,13 +103,13 @@ class ChallengeExposure:
             return
 
         async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] in _CHALLENGED:
+            if message["type"] == "http.response.start" and message["status"] in _REFUSALS:
                 headers = MutableHeaders(scope=message)
-                if "access-control-allow-origin" in headers and "www-authenticate" in headers:
-                    exposed = [part.strip() for part in headers.get(_EXPOSE, "").split(",")]
-                    if "www-authenticate" not in map(str.lower, exposed):
-                        exposed.append("WWW-Authenticate")
-                        headers[_EXPOSE] = ", ".join(filter(None, exposed))
+                exposed = [part.strip() for part in headers.get(_EXPOSE, "").split(",")]
+                known = {part.lower() for part in exposed}
+                added = [n for n in _FIELDS if n in headers and n.lower() not in known]
+                if added and "access-control-allow-origin" in headers:
+                    headers[_EXPOSE] = ", ".join([*filter(None, exposed), *added])
             await send(message)
 
         await self.app(scope, receive, sending)

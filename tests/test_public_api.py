@@ -15,10 +15,17 @@ NAMES = [
     "JWKSCache",
     "RequireSession",
     "RequireStepUp",
+    "StepUpAuth",
+    "StepUpCancelled",
+    "StepUpFailed",
     "StepUpGuard",
+    "StepUpLimits",
     "StepUpMiddleware",
     "StepUpPolicy",
+    "StepUpQuestion",
     "StepUpRule",
+    "StepUpScript",
+    "StepUpTokens",
     "TokenVerifier",
     "claims_from",
     "errors",
@@ -26,6 +33,7 @@ NAMES = [
     "install",
     "requires_step_up",
     "stepup_router",
+    "stepup_script",
 ]
 
 

@@ -1,0 +1,230 @@
+/**
+ * stepup.js answers the step-up challenges of a fastapi-stepup server in the browser (RFC 9470).
+ *
+ * ```js
+ * import { stepUpFetch } from "/step-up/stepup.js";
+ * const response = await stepUpFetch("/checkout", { method: "POST", body: cart });
+ * ```
+ *
+ * A call is `fetch` until the server answers 401 because the session is not stepped up. Then the
+ * user is asked to confirm, and the request is sent once more with the new session. Every other
+ * answer, and every network error, is passed on as it came: the very same `Response`.
+ *
+ * - Parallel requests share one prompt. A request whose 401 arrives after a prompt that was opened
+ *   while it was under way takes part in that prompt's outcome.
+ * - Nobody is asked twice for one request: what the server answers after the step-up is returned,
+ *   whatever it is. A session that was stepped up just now and is still not enough
+ *   (`unmet_after_step_up`) is asked for again only when a method is offered that the challenge
+ *   names in `amr`.
+ * - URIs of a challenge are resolved against the request's URL, and a challenge with any URI on
+ *   another origin is passed on. So is one from an origin that the page has not shown to trust: the
+ *   page's own, those in `origins`, and those that it sends an `Authorization` header or, by
+ *   `credentials: "include"`, cookies. `getTokens` is asked for all of these but the last.
+ * - It loads nothing else and works under a Content-Security-Policy of `script-src 'self'` without
+ *   `unsafe-inline`, `style-src` and `require-trusted-types-for` included.
+ *
+ * Needs a browser of 2024 (`light-dark()`, adopted style sheets). In Node it works with `prompt`.
+ */
+
+/** Like `fetch`, for requests to the page's own origin that cookies authenticate. */
+export declare const stepUpFetch: typeof fetch;
+
+/**
+ * Return a function like `fetch` that steps the session up when it has to.
+ *
+ * Safe to wrap a `fetch` that adds headers, a base URL or retries of its own: it is called with the
+ * caller's arguments and, for the retry, with `headers` added. Bodies are sent again as they were
+ * given; a `Request` is cloned for that. An `Authorization` header of the request carries the new
+ * session token on the retry.
+ *
+ * The returned function rejects with
+ *
+ * - `StepUpCancelled`: the user closed the prompt;
+ * - `StepUpBodyNotReplayable`: a step-up is needed, and the body is a stream or was read already.
+ *   Nobody was asked;
+ * - `StepUpFailed`: the user cannot step up. They have seen why, unless `prompt` is your own;
+ * - the reason of the request's `signal`. The prompt closes when no request waits for it any more.
+ */
+export declare function withStepUp(
+  fetch: typeof globalThis.fetch,
+  options?: StepUpOptions,
+): typeof globalThis.fetch;
+
+export interface StepUpTokens {
+  sessionToken?: string | null;
+  /** Needed unless the server has it as a cookie. */
+  refreshToken?: string | null;
+}
+
+export interface NewStepUpTokens {
+  /** `null` when the browser has it as a cookie. */
+  sessionToken: string | null;
+  /** The new one, else that of `getTokens`: may be stored as it is. */
+  refreshToken: string | null;
+  session: StepUpSession;
+}
+
+export interface StepUpOptions {
+  /** Your own user interface in place of `<step-up-dialog>`. */
+  prompt?: StepUpPrompt;
+  /** Sends the step-up's own requests; by default the wrapped function. */
+  fetch?: typeof globalThis.fetch;
+  /** The user's tokens at this moment, for a page that keeps them itself and sends a bearer. */
+  getTokens?: () => StepUpTokens | null | undefined | Promise<StepUpTokens | null | undefined>;
+  /** Takes the stepped-up session before the request is sent again. Not called for cookies. */
+  onTokens?: (tokens: NewStepUpTokens) => unknown;
+  /** Origins besides the page's own that may ask for a step-up and get the tokens for it. */
+  origins?: readonly string[];
+  /**
+   * `"auto"`, the default: a page that has defined Descope's `<descope-wc>` runs the flow that the
+   * challenge names, if there is a `projectId`. `"never"`: it does not.
+   */
+  flow?: "auto" | "never";
+  /** The Descope project of the flow. */
+  projectId?: string;
+  /** Descope's API for the flow, where it is not the default one. */
+  baseUrl?: string;
+}
+
+export type StepUpMethod =
+  "email" | "sms" | "voice" | "whatsapp" | "totp" | "passkey" | "magiclink" | "enchantedlink";
+
+/** What the server asks for, from the problem in the body; `maxAge` and `acrValues` else from the header. */
+export interface StepUpChallenge {
+  /** The RFC 9457 problem; empty when the answer had none. */
+  readonly problem: Readonly<Record<string, any>>;
+  /** The 401. Its body is not to be read. */
+  readonly response: Response;
+  /** The URL of the request. */
+  readonly url: URL;
+  readonly unmet: readonly {
+    requirement: "step_up" | "amr" | "acr";
+    reason: "missing" | "expired";
+  }[];
+  /** Seconds that a step-up is good for here. */
+  readonly maxAge: number | null;
+  readonly acrValues: readonly string[];
+  /** Ways of authenticating; any one will do. */
+  readonly amr: readonly string[];
+  /** What can be offered: mounted, known to this file and, where the challenge names any, in `amr`. */
+  readonly methods: readonly StepUpMethod[];
+  readonly flowId?: string;
+}
+
+/** A finished step-up: the server's reply. Tokens are `null` where they are cookies. */
+export interface StepUpSession {
+  session_token?: string | null;
+  refresh_token?: string | null;
+  expires_at?: number;
+  expires_in?: number;
+  subject?: string;
+  [member: string]: unknown;
+}
+
+export interface StepUpStatus {
+  signed_in: boolean;
+  stepped_up: boolean;
+  expires_at: number | null;
+  methods: { method: StepUpMethod; destination: string | null }[];
+  enroll_uri: string | null;
+}
+
+/** The step-up's own requests. Each rejects with `StepUpFailed`; `code` is the problem's. */
+export interface StepUpSteps {
+  readonly challenge: StepUpChallenge;
+  /** What this user can use; `null` when the server does not say. Never rejects. */
+  status(): Promise<StepUpStatus | null>;
+  /** Send a code or link, or get a passkey's options. The reply has a masked `destination`. */
+  start(method: StepUpMethod, members?: object): Promise<Record<string, any>>;
+  /** Finish: `{code}` for codes and TOTP, `{transaction_id, response}` for a passkey. */
+  verify(method: StepUpMethod, members: object): Promise<StepUpSession>;
+  /** Ask whether a link was opened: `{pending_ref}`. `null`: not yet. */
+  poll(method: StepUpMethod, members: object): Promise<StepUpSession | null>;
+}
+
+/**
+ * Ask the user, and resolve to what `verify` or `poll` gave; `null` or nothing is a cancel.
+ * `{}` is a step-up that was finished elsewhere. The signal aborts when nobody waits any more.
+ */
+export type StepUpPrompt = (
+  steps: StepUpSteps,
+  signal: AbortSignal,
+  options: StepUpOptions,
+) => Promise<StepUpSession | null | undefined | void>;
+
+/** The base of all errors here. */
+export declare class StepUpError extends Error {
+  /** `"cancelled"`, `"body_not_replayable"`, `"network"`, or the code of the server's problem. */
+  readonly code: string;
+}
+export declare class StepUpCancelled extends StepUpError {}
+export declare class StepUpBodyNotReplayable extends StepUpError {
+  /** The 401. */
+  readonly response: Response;
+}
+export declare class StepUpFailed extends StepUpError {
+  readonly problem?: Readonly<Record<string, any>>;
+  /** Seconds. Of another origin's answer it is known only if that exposes `Retry-After`. */
+  readonly retryAfter?: number | null;
+}
+
+/** The parameters of the step-up challenge in a `WWW-Authenticate` field, names in lower case. */
+export declare function parseChallenge(
+  field: string | null,
+):
+  | ({ scheme: "bearer"; error: "insufficient_user_authentication" } & Record<string, string>)
+  | undefined;
+
+/**
+ * `<step-up-dialog>`: the default prompt. One of the page's own is used where there is one, else it
+ * is there for the time of the prompt only.
+ *
+ * Looks are set from outside by CSS variables: `--step-up-accent`, `--step-up-accent-text`,
+ * `--step-up-surface`, `--step-up-text`, `--step-up-muted`, `--step-up-border`, `--step-up-error`,
+ * `--step-up-radius` and `--step-up-font`; by `color-scheme` (light and dark by the user's
+ * preference, or `step-up-dialog { color-scheme: dark }`); and by `::part()`: `dialog`, `title`,
+ * `lead`, `error`, `form`, `method`, `label`, `code`, `number`, `primary`, `text`, `row`, `close`.
+ */
+export declare class StepUpDialog extends HTMLElement {
+  /** The texts of all dialogs. `{destination}` and `{seconds}` are filled in. */
+  static texts: Record<StepUpText, string> & Record<string, string>;
+  /** Texts of this dialog, over those of all. A problem's code as a key replaces its words. */
+  texts: Partial<Record<StepUpText, string>> & Record<string, string>;
+  /** Prompt by the page's dialog, or by one for this time: a `StepUpPrompt`. */
+  static prompt: StepUpPrompt;
+  /** Prompt by this dialog. */
+  prompt: StepUpPrompt;
+}
+
+export type StepUpText =
+  | "title"
+  | "choose"
+  | StepUpMethod
+  | "sent"
+  | "resent"
+  | "totp_lead"
+  | "passkey_lead"
+  | "magiclink_lead"
+  | "enchantedlink_lead"
+  | "code"
+  | "confirm"
+  | "opened"
+  | "resend"
+  | "wait"
+  | "another"
+  | "enroll"
+  | "close"
+  | "incomplete"
+  | "pending"
+  | "unused"
+  | "network"
+  | "failed"
+  | "too_many_attempts"
+  | "refresh_token_required"
+  | "no_step_up_method";
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "step-up-dialog": StepUpDialog;
+  }
+}

@@ -1,0 +1,205 @@
+"""How stepup.js is served: caches, hashes, sizes."""
+
+import base64
+import gzip
+import hashlib
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
+
+import fastapi_stepup.browser
+from fastapi_stepup.browser import asset_routes, stepup_script
+
+FOLDER = Path(fastapi_stepup.browser.__file__).parent
+SCRIPT = FOLDER.joinpath("stepup.js").read_bytes()
+IMMUTABLE = "public, max-age=31536000, immutable"
+
+
+async def where(request: Request) -> JSONResponse:
+    """Answer with what a page of this app would write."""
+    return JSONResponse(list(stepup_script(request)))
+
+
+@pytest.fixture
+def app() -> Starlette:
+    """A Starlette app with the routes."""
+    return Starlette(routes=[*asset_routes("/step-up"), Route("/", where)])
+
+
+@pytest.fixture
+def client(app: Starlette) -> TestClient:
+    """A client that takes what is said to it as it is."""
+    return TestClient(app, headers={"Accept-Encoding": "identity"})
+
+
+def test_script_is_small() -> None:
+    """All of it, dialog included, is less than 8 KiB over the wire."""
+    assert len(gzip.compress(SCRIPT, 9, mtime=0)) < 8192
+
+
+def test_script_loads_nothing() -> None:
+    """There is no import in it, and no URL."""
+    assert not re.search(rb"\bimport\b|https?://|\burl\(", SCRIPT)
+
+
+def test_script_as_a_browser_gets_it(client: TestClient) -> None:
+    """It is JavaScript to everybody, and its integrity is that of its bytes."""
+    url, integrity = client.get("/").json()
+    reply = client.get(url)
+
+    assert reply.content == SCRIPT
+    assert integrity == f"sha384-{base64.b64encode(hashlib.sha384(SCRIPT).digest()).decode()}"
+    assert {name: reply.headers.get(name) for name in EXPECTED} == EXPECTED
+
+
+EXPECTED = {
+    "Content-Type": "text/javascript; charset=utf-8",
+    "Cache-Control": IMMUTABLE,
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+    "Access-Control-Allow-Origin": "*",
+    "Vary": "Accept-Encoding",
+    "Content-Encoding": None,
+}
+
+
+@pytest.mark.parametrize("query", ["", "?v=", "?v=0123456789abcdef", "?w=1"])
+def test_only_the_right_version_is_kept(client: TestClient, query: str) -> None:
+    """Under any other URL caches ask each time: it may be another script tomorrow."""
+    reply = client.get(f"/step-up/stepup.js{query}")
+
+    assert (reply.status_code, reply.headers["Cache-Control"]) == (200, "no-cache")
+    assert reply.content == SCRIPT
+
+
+def test_unchanged_script_is_not_sent_again(client: TestClient) -> None:
+    """Who has it is told so, also through a cache that weakened the tag."""
+    url = "/step-up/stepup.js"
+    etag = client.get(url).headers["ETag"]
+
+    for known in (etag, f"W/{etag}", f'"x", {etag}'):
+        reply = client.get(url, headers={"If-None-Match": known})
+        assert (reply.status_code, reply.content, reply.headers["ETag"]) == (304, b"", etag)
+    assert client.get(url, headers={"If-None-Match": '"x"'}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("accepted", "zipped"),
+    [
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("identity", False),
+        ("br", False),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("*", False),
+    ],
+)
+def test_compressed_for_those_who_take_it(
+    client: TestClient, accepted: str, *, zipped: bool
+) -> None:
+    """It comes as small as it is said to be, with a tag of its own."""
+    plain = client.get("/step-up/stepup.js")
+    reply = client.get("/step-up/stepup.js", headers={"Accept-Encoding": accepted})
+
+    assert reply.content == SCRIPT
+    assert (reply.headers.get("Content-Encoding") == "gzip") is zipped
+    assert (reply.headers["ETag"] != plain.headers["ETag"]) is zipped
+    assert (int(reply.headers["Content-Length"]) < 8192) is zipped
+
+
+def test_head_has_no_body(client: TestClient) -> None:
+    """HEAD tells what GET would."""
+    head, get = client.head("/step-up/stepup.js"), client.get("/step-up/stepup.js")
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers == get.headers
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_other_methods_are_refused(client: TestClient, method: str) -> None:
+    """It is read-only."""
+    assert client.request(method, "/step-up/stepup.js").status_code == 405
+
+
+def test_types_can_be_read(client: TestClient) -> None:
+    """The types and their documentation are beside it."""
+    reply = client.get("/step-up/stepup.d.ts")
+
+    assert reply.content == FOLDER.joinpath("stepup.d.ts").read_bytes()
+    assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+def test_other_layers_keep_their_say(app: Starlette) -> None:
+    """Neither CORS nor compression is done twice."""
+    app.add_middleware(GZipMiddleware)
+    app.add_middleware(CORSMiddleware, allow_origins=["https://shop.example"])
+
+    reply = TestClient(app).get("/step-up/stepup.js", headers={"Origin": "https://shop.example"})
+
+    assert reply.content == SCRIPT
+    assert reply.headers.get_list("Access-Control-Allow-Origin") == ["https://shop.example"]
+    assert reply.headers.get_list("Content-Encoding") == ["gzip"]
+
+
+def test_path_by_prefix() -> None:
+    """A prefix is enough where there is no request; an outer path or an origin may be in it."""
+    for prefix in ("/step-up", "/shop/step-up", "https://api.example/step-up"):
+        assert stepup_script(prefix).url.startswith(f"{prefix}/stepup.js?v=")
+    assert stepup_script().url == stepup_script("/step-up").url
+
+
+def served_by(app: Starlette, page: str, **settings: str) -> httpx2.Response:
+    """Return the script as it is found at the URL that *page* writes."""
+    client = TestClient(app, **settings)  # type: ignore[arg-type]
+    url: str = client.get(page).json()[0]
+    assert not urlsplit(url).netloc
+    return client.get(url)
+
+
+def test_path_in_a_fastapi_app() -> None:
+    """Included into a FastAPI app, the script is where its pages say."""
+    app = FastAPI()
+    app.router.routes.extend([*asset_routes("/step-up"), Route("/", where)])
+
+    assert served_by(app, "/").content == SCRIPT
+
+
+def test_path_in_a_mounted_app(app: Starlette) -> None:
+    """A page of a mounted app finds the script of its own app."""
+    outer = Starlette(routes=[Mount("/shop", app)])
+
+    assert served_by(outer, "/shop/").content == SCRIPT
+
+
+def test_path_outside_of_a_mounted_app() -> None:
+    """A page of a mounted app finds the script of the app around it."""
+    inner = Starlette(routes=[Route("/", where)])
+    outer = Starlette(routes=[*asset_routes("/step-up"), Mount("/shop", inner)])
+
+    assert served_by(outer, "/shop/").content == SCRIPT
+
+
+def test_path_behind_a_proxy(app: Starlette) -> None:
+    """What a proxy strips is in the URL."""
+    url = TestClient(app, root_path="/api").get("/").json()[0]
+
+    assert url.startswith("/api/step-up/stepup.js?v=")
+
+
+def test_path_where_nothing_is_mounted() -> None:
+    """The error says what to do."""
+    for scope in ({"type": "http", "headers": []}, {"type": "http", "app": Starlette()}):
+        with pytest.raises(LookupError, match="include_router"):
+            stepup_script(HTTPConnection(scope))

@@ -1,4 +1,4 @@
-"""The README is true: what it shows is what happens. (Sybil runs its Python blocks one by one.)"""
+"""The README is true: what it shows is what happens. Sybil runs its Python blocks besides."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 import fastapi_stepup
 from examples import quickstart
-from fastapi_stepup.router import SteppedUpSession
+from fastapi_stepup.bodies import SteppedUpSession
 from fastapi_stepup.testing import DescopeEmulator
 from fastapi_stepup.testing.serving import served
 
@@ -76,7 +76,11 @@ def test_curl_lines_work(descope: DescopeEmulator) -> None:
     with served(quickstart.app) as url:
         done = subprocess.run(
             ["sh", "-eu", "-c", script.replace("http://127.0.0.1:8000", url)],
-            env={"SESSION": ann.session_token, "REFRESH": ann.refresh_token, "PATH": "/usr/bin:/bin"},
+            env={
+                "SESSION": ann.session_token,
+                "REFRESH": ann.refresh_token,
+                "PATH": "/usr/bin:/bin",
+            },
             capture_output=True,
             text=True,
             check=True,
@@ -85,6 +89,16 @@ def test_curl_lines_work(descope: DescopeEmulator) -> None:
     assert 'error="insufficient_user_authentication"' in done.stdout
     assert '"destination":"a**@example.com"' in done.stdout
     assert descope.outbox[-1].code in done.stdout
+
+
+def test_script_of_the_page_can_be_loaded() -> None:
+    """The page's script imports what the module at that address exports."""
+    names, url = re.findall(r'import \{ (.+) \} from "(.+)"', blocks("html")[0])[0]
+    script = TestClient(quickstart.app).get(url)
+
+    assert script.headers["content-type"].startswith("text/javascript")
+    for name in names.split(", "):
+        assert re.search(rf"export [^;]*\b{name}\b", script.text)
 
 
 @pytest.mark.parametrize("name", fastapi_stepup.__all__)

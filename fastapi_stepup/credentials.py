@@ -12,6 +12,7 @@ from fastapi_stepup.errors import (
     InvalidRequest,
     Unauthenticated,
 )
+from fastapi_stepup.immutable import SetOnce
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
@@ -33,7 +34,7 @@ class Credential(NamedTuple):
         return f"Credential(source={self.source!r})"
 
 
-class CredentialReader:
+class CredentialReader(SetOnce):
     """Finds the session token of a request: exactly one, the `Authorization` field first.
 
     A field that is there but unusable, even an empty one, never falls through to a cookie. Tokens

@@ -22,6 +22,7 @@ from fastapi_stepup.credentials import CredentialReader, header_fields
 from fastapi_stepup.descope import DEADLINE, DescopeClient, base_url_for
 from fastapi_stepup.errors import ConfigurationError, KeysUnavailable, StepUpError, StepUpRequired
 from fastapi_stepup.events import Emitter, EventHook, ReportOnly, logger
+from fastapi_stepup.immutable import SetOnce
 from fastapi_stepup.jwks import MAX_STALE, TTL, JWKSCache, KeysHealth
 from fastapi_stepup.jws import MAX_TOKEN, TYPES
 from fastapi_stepup.policy import Duration, StepUpPolicy
@@ -97,7 +98,7 @@ class GuardHealth:
     report_only: bool
 
 
-class StepUpGuard:
+class StepUpGuard(SetOnce):
     """Authorizes connections: the one decision behind every door.
 
     Guarantees that claims come only from a verified token of the configured project, that a

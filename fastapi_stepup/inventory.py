@@ -16,9 +16,10 @@ from fastapi_stepup.credentials import SAFE_METHODS
 from fastapi_stepup.decorator import GUARD_MARK
 from fastapi_stepup.dependency import RequireSession
 from fastapi_stepup.guard import StepUpGuard
-from fastapi_stepup.middleware import METHODS, Demand, StepUpMiddleware
+from fastapi_stepup.middleware import METHODS, Requirement, StepUpMiddleware
+from fastapi_stepup.policy import StepUpPolicy
 
-Door = Literal["dependency", "middleware", "decorator"]
+Door = Literal["dependency", "middleware", "decorator", "helper"]
 
 WEBSOCKET: Final = "WEBSOCKET"
 ANY_METHOD: Final = "*"
@@ -39,7 +40,7 @@ _flat: Final[Callable[[Iterable[Any]], Iterable[Any]]] = getattr(
 
 # Where a guard's middlewares stand: each with the path that it sees as its root.
 Outer = tuple[tuple[StepUpMiddleware, str], ...]
-Doors = tuple[tuple[Door, Demand], ...]
+Doors = tuple[tuple[Door, Requirement], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,9 @@ class GuardedRoute:
         path: The path template, prefixes of routers and mounts included.
         methods: HTTP methods; `WEBSOCKET` for a WebSocket route, `*` for a mounted app that
             cannot be looked into.
-        doors: What guards it, outermost first, and what each door asks for.
+        doors: What guards it, outermost first, and what each door asks for. The helper routes that
+            need no session (status, the page of an enchanted link) count as `("helper", "public")`:
+            they are open on purpose, and safe to be.
     """
 
     path: str
@@ -70,7 +73,7 @@ class GuardedRoute:
     @property
     def asks_step_up(self) -> bool:
         """Whether one of its doors asks for more than a session."""
-        return any(requirement != "session" for _, requirement in self.doors)
+        return any(isinstance(requirement, StepUpPolicy) for _, requirement in self.doors)
 
 
 def guarded_routes(app: ASGIApp, guard: StepUpGuard) -> list[GuardedRoute]:
@@ -165,7 +168,7 @@ def _grouped(
     """Yield a route once for each group of its methods that has the same doors in front."""
     groups: dict[Doors, set[str]] = {}
     for method in sorted(methods):
-        doors: dict[tuple[Door, Demand], None] = {}
+        doors: dict[tuple[Door, Requirement], None] = {}
         for middleware, prefix in outer:
             doors.update(dict.fromkeys(_asked(middleware, prefix, path, method)))
         groups.setdefault((*doors, *inner), set()).add(method)
@@ -204,7 +207,7 @@ def _relative_samples(middleware: StepUpMiddleware, prefix: str, path: str) -> I
                     yield sample
 
 
-def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[Door, Demand]]:
+def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[Door, Requirement]]:
     waiting = [getattr(route, "dependant", None)]
     while waiting:
         dependant: Any = waiting.pop()
@@ -216,13 +219,13 @@ def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[Door, Demand
         waiting.extend(dependant.dependencies)
 
 
-def _decorated(route: Any, guard: StepUpGuard) -> Iterator[tuple[Door, Demand]]:
+def _decorated(route: Any, guard: StepUpGuard) -> Iterator[tuple[Door, Requirement]]:
     endpoint = getattr(route, "endpoint", None)
     endpoint = getattr(endpoint, "dispatch", endpoint)
     while endpoint is not None:
         marked_by, policy = getattr(endpoint, GUARD_MARK, (None, None))
         if marked_by is guard and policy is not None:
-            yield "decorator", policy
+            yield ("helper" if policy == "public" else "decorator"), policy
         endpoint = getattr(endpoint, "__wrapped__", None)
 
 

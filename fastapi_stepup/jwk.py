@@ -171,7 +171,7 @@ def _algorithm_of(jwk: Mapping[str, Any], algorithms: frozenset[str]) -> str | N
         fitting = {a for a in algorithms if a == "EdDSA" and crv in _EDWARDS_CURVES}
     else:
         return None
-    if alg is None:
+    if "alg" not in jwk:
         return fitting.pop() if len(fitting) == 1 else None
     return alg if isinstance(alg, str) and alg in fitting else None
 

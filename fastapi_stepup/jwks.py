@@ -47,6 +47,7 @@ from fastapi_stepup.events import (
     logger,
     printable_kid,
 )
+from fastapi_stepup.immutable import SetOnce
 from fastapi_stepup.jwk import MAX_KEYS, Skipped, VerificationKey, load_keys
 from fastapi_stepup.jws import allowed_algorithms
 from fastapi_stepup.upstream import (
@@ -152,7 +153,7 @@ class KeysHealth:
     last_error: FailureReason | None
 
 
-class JWKSCache:
+class JWKSCache(SetOnce):
     """Holds the verification keys of one issuer and finds them by `kid`.
 
     Guarantees: readers never wait except on the very first use and past the hard limit, and then no

@@ -20,6 +20,7 @@ from starlette.websockets import WebSocket
 from fastapi_stepup.answers import problem_response
 from fastapi_stepup.errors import ConfigurationError, StepUpError
 from fastapi_stepup.guard import StepUpGuard
+from fastapi_stepup.immutable import SetOnce
 from fastapi_stepup.policy import StepUpPolicy
 
 Demand = StepUpPolicy | Literal["session"]
@@ -106,7 +107,7 @@ class StepUpRule:
         )
 
 
-class StepUpMiddleware:
+class StepUpMiddleware(SetOnce):
     """Asks the guard before anything of the wrapped app runs.
 
     The first rule that matches decides; what no rule matches meets *default*, which asks for

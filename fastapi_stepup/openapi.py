@@ -130,7 +130,7 @@ def describe(
         (_openapi_path(route.path.removeprefix(prefix)), method.lower()): route
         for root in (app, *around)
         for owner, prefix, route in owned_routes(root, guard)
-        if owner is app and not route.is_open
+        if owner is app and any(asked != "public" for _, asked in route.doors)
         for method in route.methods
     }
     described = _unwrap_refusals(schema)

@@ -256,6 +256,7 @@ STEP_UP_ROWS = [
             challenge=INSUFFICIENT,
             members={
                 "unmet": [{"requirement": "amr", "reason": "missing"}],
+                "unmet_after_step_up": True,
                 "amr": ["webauthn", "totp"],
             },
         ),

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from fastapi_stepup import DescopeClient
-from fastapi_stepup.descope import DescopeUser, Secret
+from fastapi_stepup.descope_replies import DescopeUser, Secret
 from fastapi_stepup.errors import DescopeError, DescopeUnavailable, StepUpError
 from fastapi_stepup.testing.serving import served
 from fastapi_stepup.upstream import Upstream
@@ -45,7 +45,40 @@ async def refresh(client: DescopeClient) -> object:
     return await client.refresh(REFRESH_TOKEN)
 
 
-CALLS = [pytest.param(call, id=call.__name__) for call in (start, verify, me, refresh)]
+def calling(name: str, *arguments: Any) -> Call:
+    """Return the call of one method of the client."""
+
+    async def call(client: DescopeClient) -> object:
+        return await getattr(client, name)(*arguments)
+
+    call.__name__ = name
+    return call
+
+
+PAGE, ORIGIN = "https://shop.example/step-up", "https://shop.example"
+TOTP = calling("verify_totp", ANN, "123456", REFRESH_TOKEN)
+STARTS = [
+    calling("start_magic_link", "email", ANN, PAGE, REFRESH_TOKEN),
+    calling("start_enchanted_link", ANN, PAGE, REFRESH_TOKEN),
+    calling("start_notp", ANN, REFRESH_TOKEN),
+    calling("start_passkey", ANN, ORIGIN, REFRESH_TOKEN),
+    calling("start_oauth", "google", PAGE, REFRESH_TOKEN),
+    calling("start_sso", "acme", PAGE, REFRESH_TOKEN),
+]
+POLLS = [calling("poll_enchanted_link", "ref"), calling("poll_notp", "ref")]
+LINKS = [calling("verify_magic_link", "t0k3n"), calling("verify_enchanted_link", "t0k3n"), *POLLS]
+PASSKEY = calling("finish_passkey", "transaction", {"id": "x"})
+PROVIDERS = [calling("exchange_oauth", "c0de"), calling("exchange_sso", "c0de")]
+EVERY_CALL = (start, verify, me, refresh, TOTP, *STARTS, *LINKS, PASSKEY, *PROVIDERS)
+CALLS = [pytest.param(call, id=call.__name__) for call in EVERY_CALL]
+# All but this one are told something, which must not be missing.
+TELLING = [param for param in CALLS if param.id != "verify_enchanted_link"]
+
+
+def each(calls: list[Call], status: int, error: str, code: str) -> list[Any]:
+    """Return a row for each call."""
+    name = f"{error}-{status}"
+    return [pytest.param(c, status, error, code, id=f"{c.__name__}-{name}") for c in calls]
 
 
 class Descope(httpx.AsyncBaseTransport):
@@ -118,6 +151,22 @@ async def refusal_of(call: Call, descope: Descope) -> StepUpError:
         pytest.param(me, 429, "E130429", "too_many_attempts", id="me-throttled"),
         pytest.param(refresh, 401, "E064001", "invalid_token", id="refresh-logged-out"),
         pytest.param(refresh, 418, "E000000", "descope_error", id="teapot"),
+        *each([TOTP], 401, "E061102", "otp_rejected"),
+        *each([TOTP], 401, "E061005", "invalid_token"),
+        *each([TOTP], 400, "E011004", "otp_rejected"),
+        *each(STARTS, 400, "E011004", "delivery_unavailable"),
+        *each(STARTS, 401, "E061005", "invalid_token"),
+        *each(STARTS, 401, "E999999", "invalid_token"),
+        *each(STARTS, 403, "E999999", "descope_error"),
+        *each(LINKS, 401, "E062504", "link_rejected"),
+        *each(LINKS, 400, "E999999", "link_rejected"),
+        *each(LINKS, 401, "E061005", "link_rejected"),
+        *each(LINKS, 404, "E999999", "descope_error"),
+        *each([PASSKEY], 400, "E011004", "passkey_rejected"),
+        *each([PASSKEY], 401, "E064001", "passkey_rejected"),
+        *each(PROVIDERS, 401, "E061301", "provider_rejected"),
+        *each(PROVIDERS, 400, "E061005", "provider_rejected"),
+        *each([*STARTS, *LINKS, PASSKEY, *PROVIDERS, TOTP], 400, "E130429", "too_many_attempts"),
     ],
 )
 async def test_refusals_are_mapped_by_code_then_by_status(
@@ -147,7 +196,6 @@ async def test_refusals_are_mapped_by_code_then_by_status(
         pytest.param(answering(200, b"<html>captive portal"), "descope_error", id="html"),
         pytest.param(answering(200, b""), "descope_error", id="empty"),
         pytest.param(answering(200, []), "descope_error", id="array"),
-        pytest.param(answering(200, {}), "descope_error", id="empty-object"),
         pytest.param(answering(200, b'{"userId":"\xff"}'), "descope_error", id="not-utf-8"),
         pytest.param(answering(200, 9000 * b"[" + 9000 * b"]"), "descope_error", id="too-deep"),
         pytest.param(answering(201, {"sessionJwt": "x"}), "descope_error", id="201"),
@@ -174,6 +222,21 @@ async def test_outages_and_nonsense_are_told_apart(call: Call, descope: Descope,
     descope.requests.clear()
 
     assert (await refusal_of(call, descope)).code == code
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("call", TELLING)
+async def test_reply_that_tells_nothing_is_nonsense(call: Call) -> None:
+    """Tokens, users, addresses, URLs: what was asked for must be there."""
+    assert (await refusal_of(call, answering(200, {}))).code == "descope_error"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("call", POLLS)
+@pytest.mark.parametrize("code", ["E062503", "E066103"])
+async def test_pending_is_no_refusal(call: Call, code: str) -> None:
+    """`None` says that it is not done yet."""
+    assert await call(refusing(401, code).client) is None
 
 
 @pytest.mark.anyio

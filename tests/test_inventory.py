@@ -94,14 +94,15 @@ def test_dependencies(guard: StepUpGuard) -> None:
 
 
 def test_an_app_whose_dependencies_guard_it_all(guard: StepUpGuard) -> None:
-    """And the helper routes ask for a session."""
+    """And the helper routes ask for a session, but for the status route."""
     app = bare_fastapi(dependencies=[Depends(RequireStepUp(guard))])
     app.add_api_route("/a", secret)
 
     assert doors(app, guard) == {("/a", "GET"): [("dependency", PLAIN)]}
     helper = FastAPI(routes=stepup_router(guard).routes)
     helping = [r for r in guarded_routes(helper, guard) if r.path.startswith("/step-up")]
-    assert {door for r in helping for door in r.doors} == {("dependency", "session")}
+    asked = {door for r in helping if "status" not in r.path for door in r.doors}
+    assert asked == {("dependency", "session")}
 
 
 def test_decorators(guard: StepUpGuard) -> None:
@@ -300,3 +301,22 @@ def test_what_is_listed_as_open_is_open(guard: StepUpGuard, descope: DescopeEmul
         elif route.is_open:
             with client.websocket_connect(route.path):
                 assert route.path == "/open/ws"
+
+
+def test_helper_routes_are_never_open(guard: StepUpGuard) -> None:
+    """What the helper router serves without a session counts as open on purpose."""
+    app = FastAPI()
+    app.include_router(
+        stepup_router(guard, methods=["otp", "enchantedlink"], redirect_uris=("https://a.example",))
+    )
+
+    routes = guarded_routes(app, guard)
+    assert [route.path for route in routes if route.mutates and route.is_open] == []
+    public = {route.path for route in routes if ("helper", "public") in route.doors}
+    assert public == {
+        "/step-up/enchantedlink/verify",
+        "/step-up/enchantedlink/verify/",
+        "/step-up/status",
+        "/step-up/status/",
+    }
+    assert not [route for route in routes if route.asks_step_up]

@@ -7,7 +7,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.cookies import SimpleCookie
 from types import TracebackType
 from typing import Annotated, Any, cast
 
@@ -19,6 +18,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from fastapi_stepup import Claims, RequireStepUp, StepUpGuard, install, stepup_router
+from fastapi_stepup.bodies import MAX_REQUEST_BODY, OTPVerify, SteppedUpSession
 from fastapi_stepup.errors import ConfigurationError, StepUpError
 from fastapi_stepup.testing import (
     REMOVE,
@@ -27,15 +27,9 @@ from fastapi_stepup.testing import (
     Tokens,
     assert_step_up_challenge,
 )
+from tests.ways import ANN, BOB, SAFE_HEADERS, Rewriting, cookies_of
 
-ANN, BOB = "ann@example.com", "bob@example.com"
 START, VERIFY = "/step-up/otp/start", "/step-up/otp/verify"
-SAFE_HEADERS = {
-    "cache-control": "no-store",
-    "pragma": "no-cache",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
 
 
 def app_for(guard: StepUpGuard, **options: Any) -> FastAPI:
@@ -104,16 +98,6 @@ def assert_no_token(response: httpx2.Response) -> None:
     assert "eyJ" not in response.text
     assert "set-cookie" not in response.headers
     assert response.is_error
-
-
-def cookies_of(response: httpx2.Response) -> dict[str, dict[str, str]]:
-    """Return the attributes of each cookie that a reply sets, and its value."""
-    cookies: dict[str, dict[str, str]] = {}
-    for line in response.headers.get_list("set-cookie"):
-        ((name, morsel),) = SimpleCookie(line).items()
-        given = {key: str(value) for key, value in morsel.items() if value}
-        cookies[name] = given | {"value": morsel.value}
-    return cookies
 
 
 # -- the whole way
@@ -464,30 +448,6 @@ def test_overridden_subject_must_be_of_the_same_user(ann: Caller, claims: dict[s
 
 
 # -- what comes back
-
-
-class Rewriting(httpx.AsyncBaseTransport):
-    """Leads to the emulator and rewrites what it answers."""
-
-    def __init__(
-        self,
-        inner: httpx.AsyncBaseTransport,
-        path: str,
-        rewrite: Callable[[dict[str, Any]], object],
-    ) -> None:
-        self.inner, self.path, self.rewrite = inner, path, rewrite
-        self.requests: list[httpx.Request] = []
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Pass on, and rewrite the reply when it is the one."""
-        self.requests.append(request)
-        reply = await self.inner.handle_async_request(request)
-        if not request.url.path.startswith(self.path):
-            return reply
-        rewritten = self.rewrite(json.loads(await reply.aread()))
-        if isinstance(rewritten, httpx.Response):
-            return rewritten
-        return httpx.Response(reply.status_code, json=rewritten)
 
 
 def rewriting(
@@ -1106,7 +1066,7 @@ async def test_endless_body_is_refused_at_the_limit(guard: StepUpGuard) -> None:
     start, body = await post_raw(guard, endless())
 
     assert (start["status"], json.loads(body["body"])["detail"]["code"]) == (413, "body_too_large")
-    assert taken == 18
+    assert taken == MAX_REQUEST_BODY // 1024 + 1
 
 
 @pytest.mark.anyio
@@ -1259,8 +1219,6 @@ def test_no_frame_of_a_refusal_holds_a_secret(ann: Caller) -> None:
 
 def test_models_show_no_secret(ann: Caller) -> None:
     """Neither `repr` nor `str` of a body or of a reply has a token or a code (OB-005)."""
-    from fastapi_stepup.router import OTPVerify, SteppedUpSession  # noqa: PLC0415  # not public
-
     body = OTPVerify(delivery="email", code="123456", refresh_token="eyJx")
     reply = SteppedUpSession(
         session_token="eyJx", refresh_token="eyJy", expires_at=1, expires_in=1, subject="U1"
@@ -1322,7 +1280,11 @@ def test_openapi_shows_bodies_and_replies(guard: StepUpGuard) -> None:
     paths = app.openapi()["paths"]
 
     operations = {path: operations["post"] for path, operations in paths.items()}
-    assert {path: o["operationId"] for path, o in operations.items()} == {
+    named = {path: o["operationId"] for path, o in operations.items()}
+    assert paths["/v1/step-up/status"]["get"]["operationId"] == "v1_step_up_status_get"
+    assert named.pop("/v1/step-up/status") == "v1_step_up_status_post"
+    assert named.pop("/v2/step-up/status") == "v2_step_up_status_post"
+    assert named == {
         "/v1/step-up/otp/start": "v1_step_up_otp_start_post",
         "/v1/step-up/otp/verify": "v1_step_up_otp_verify_post",
         "/v2/step-up/otp/start": "v2_step_up_otp_start_post",
@@ -1340,10 +1302,14 @@ def test_openapi_shows_bodies_and_replies(guard: StepUpGuard) -> None:
         pytest.param({"deliveries": ()}, "deliveries is a tuple of: email, sms", id="none"),
         pytest.param({"deliveries": "email"}, "deliveries is a tuple of", id="text"),
         pytest.param({"deliveries": ("fax",)}, "deliveries is a tuple of", id="unknown"),
-        pytest.param({"prefix": "step-up"}, 'prefix starts with "/"', id="no-slash"),
-        pytest.param({"prefix": "/step-up/"}, "does not end with it", id="slash-at-the-end"),
-        pytest.param({"prefix": "/"}, "does not end with it", id="slash"),
-        pytest.param({"prefix": None}, 'prefix starts with "/"', id="no-text"),
+        pytest.param({"prefix": "step-up"}, "prefix is a plain path", id="no-slash"),
+        pytest.param({"prefix": "/step-up/"}, "prefix is a plain path", id="slash-at-the-end"),
+        pytest.param({"prefix": "/"}, "prefix is a plain path", id="slash"),
+        pytest.param({"prefix": "//evil.example"}, "prefix is a plain path", id="two-slashes"),
+        pytest.param({"prefix": "/{a}"}, "prefix is a plain path", id="parameter"),
+        pytest.param({"prefix": "/x\n"}, "prefix is a plain path", id="newline"),
+        pytest.param({"prefix": "/../x"}, "prefix is a plain path", id="dots"),
+        pytest.param({"prefix": None}, "prefix is a plain path", id="no-text"),
         pytest.param({"cookie_domain": "Example.com"}, "lower-case domain", id="upper-case"),
         pytest.param({"cookie_domain": "com"}, "lower-case domain", id="one-label"),
         pytest.param({"cookie_domain": "a.b; Path=/x"}, "lower-case domain", id="injection"),

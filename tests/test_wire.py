@@ -1,7 +1,11 @@
 """What `DescopeClient` sends, held against what the official Python SDK sends."""
 
-from collections.abc import Iterator
+import inspect
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import httpx
 import pytest
@@ -13,7 +17,7 @@ from descope import (
 )
 
 from fastapi_stepup import DescopeClient
-from fastapi_stepup.descope import DELIVERIES, Delivery
+from fastapi_stepup.descope_requests import DELIVERIES, LINK_DELIVERIES, Delivery, LinkDelivery
 from fastapi_stepup.testing import DescopeEmulator, ReceivedRequest, Tokens
 from fastapi_stepup.upstream import Upstream
 
@@ -27,22 +31,27 @@ class Served(NamedTuple):
     url: str
     ann: Tokens
 
-    def sent(self) -> list[dict[str, Any]]:
-        """Return what arrived since the last call, keys aside, as it is to be compared."""
+    def sent(self, *secrets: object) -> list[dict[str, Any]]:
+        """Return what arrived since the last call, keys aside, as it is to be compared.
+
+        Args:
+            *secrets: What only one of the clients could send, in the order of its getting them.
+        """
         arrived = [r for r in self.emulator.requests if not r.path.startswith("/v2/keys/")]
         self.emulator.requests.clear()
-        return list(map(self._meaning, arrived))
+        return [self._meaning(request, secrets) for request in arrived]
 
-    def _meaning(self, request: ReceivedRequest) -> dict[str, Any]:
+    def _meaning(self, request: ReceivedRequest, secrets: tuple[object, ...]) -> dict[str, Any]:
         body = request.json
-        if isinstance(body, dict) and "code" in body:
-            # Each client is sent a code of its own.
-            body = body | {"code": body["code"] == self.emulator.outbox[-1].code}
+        if isinstance(body, dict):
+            # Each client is sent a code or link of its own.
+            body = {k: f"secret {secrets.index(v)}" if v in secrets else v for k, v in body.items()}
         return {
             "method": request.method,
             "path": request.path,
-            "query": request.query,
+            "query": sorted(parse_qsl(request.query, keep_blank_values=True)),
             "authorization": request.headers["authorization"],
+            "project": request.headers["x-descope-project-id"],
             "body": body,
         }
 
@@ -65,13 +74,13 @@ async def test_start_and_verify_send_what_the_sdk_sends(served: Served, delivery
     refresh_token = served.ann.refresh_token
     official.otp.sign_in(method, ANN, LoginOptions(stepup=True), refresh_token)
     official.otp.verify_code(method, ANN, served.emulator.outbox[-1].code)
-    expected = served.sent()
+    expected = served.sent(served.emulator.outbox[-1].code)
 
     client = DescopeClient(served.emulator.project_id, base_url=served.url)
     await client.start_otp(delivery, ANN, refresh_token)
     await client.verify_otp(delivery, ANN, served.emulator.outbox[-1].code)
 
-    assert served.sent() == expected
+    assert served.sent(served.emulator.outbox[-1].code) == expected
     assert [request["path"] for request in expected] == [
         f"/v1/auth/otp/signin/{delivery}",
         f"/v1/auth/otp/verify/{delivery}",
@@ -105,7 +114,7 @@ async def test_the_asynchronous_sdk_sends_the_same(served: Served) -> None:
         await official.otp.verify_code(email, ANN, served.emulator.outbox[-1].code)
         await official.me(refresh_token)
         await official.refresh_session(refresh_token)
-    expected = served.sent()
+    expected = served.sent(served.emulator.outbox[-1].code)
 
     client = DescopeClient(project_id, base_url=served.url)
     await client.start_otp("email", ANN, refresh_token)
@@ -113,8 +122,193 @@ async def test_the_asynchronous_sdk_sends_the_same(served: Served) -> None:
     await client.me(refresh_token)
     await client.refresh(refresh_token)
 
-    assert served.sent() == expected
+    assert served.sent(served.emulator.outbox[-1].code) == expected
     assert len(expected) == 4
+
+
+PAGE, ORIGIN = "https://shop.example/welcome?x=1&y=a b", "https://shop.example"
+STEP_UP = LoginOptions(stepup=True)
+Official = Callable[[Served, Any, str], Awaitable[list[object]]]
+Ours = Callable[[Served, DescopeClient, str], Awaitable[list[object]]]
+
+
+async def settled(answer: Any) -> Any:
+    """Return what an SDK call answers, of the synchronous client or the asynchronous one."""
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+def exchange_code(served: Served, url: str) -> str:
+    """Sign in at the provider and return the code that comes back."""
+    return parse_qs(urlsplit(served.emulator.social_login(url, ANN)).query)["code"][0]
+
+
+async def official_totp(served: Served, sdk: Any, refresh_token: str) -> list[object]:
+    """TOTP by the SDK."""
+    code = served.emulator.totp_code(ANN)
+    await settled(sdk.totp.sign_in_code(ANN, code, STEP_UP, refresh_token))
+    return [code]
+
+
+async def our_totp(served: Served, client: DescopeClient, refresh_token: str) -> list[object]:
+    """TOTP by us."""
+    code = served.emulator.totp_code(ANN)
+    await client.verify_totp(ANN, code, refresh_token)
+    return [code]
+
+
+def official_magic_link(delivery: str) -> Official:
+    """Magic link by the SDK."""
+
+    async def call(served: Served, sdk: Any, refresh_token: str) -> list[object]:
+        method = DeliveryMethod[delivery.upper()]
+        await settled(sdk.magiclink.sign_in(method, ANN, PAGE, STEP_UP, refresh_token))
+        token = served.emulator.outbox[-1].token
+        await settled(sdk.magiclink.verify(token))
+        return [token]
+
+    return call
+
+
+def our_magic_link(delivery: LinkDelivery) -> Ours:
+    """Magic link by us."""
+
+    async def call(served: Served, client: DescopeClient, refresh_token: str) -> list[object]:
+        await client.start_magic_link(delivery, ANN, PAGE, refresh_token)
+        token = served.emulator.outbox[-1].token
+        await client.verify_magic_link(token)
+        return [token]
+
+    return call
+
+
+async def official_enchanted(served: Served, sdk: Any, refresh_token: str) -> list[object]:
+    """Enchanted link by the SDK."""
+    link = sdk.enchantedlink
+    started = await settled(link.sign_in(ANN, PAGE, STEP_UP, refresh_token))
+    token = served.emulator.outbox[-1].token
+    await settled(link.verify(token))
+    await settled(link.get_session(started["pendingRef"]))
+    return [token, started["pendingRef"]]
+
+
+async def our_enchanted(served: Served, client: DescopeClient, refresh_token: str) -> list[object]:
+    """Enchanted link by us."""
+    started = await client.start_enchanted_link(ANN, PAGE, refresh_token)
+    token = served.emulator.outbox[-1].token
+    await client.verify_enchanted_link(token)
+    assert await client.poll_enchanted_link(started.pending_ref)
+    return [token, started.pending_ref]
+
+
+async def official_passkey(served: Served, sdk: Any, refresh_token: str) -> list[object]:
+    """Passkey by the SDK, with the answer as a browser's `JSON.stringify` writes it."""
+    started = await settled(sdk.webauthn.sign_in_start(ANN, ORIGIN, STEP_UP, refresh_token))
+    answer = served.emulator.passkey(ORIGIN).get(started["options"])
+    stringified = json.dumps(json.loads(answer), separators=(",", ":"))
+    await settled(sdk.webauthn.sign_in_finish(started["transactionId"], stringified))
+    return [started["transactionId"], stringified]
+
+
+async def our_passkey(served: Served, client: DescopeClient, refresh_token: str) -> list[object]:
+    """Passkey by us."""
+    started = await client.start_passkey(ANN, ORIGIN, refresh_token)
+    answer = json.loads(served.emulator.passkey(ORIGIN).get(started.options))
+    await client.finish_passkey(started.transaction_id, answer)
+    return [started.transaction_id, json.dumps(answer, separators=(",", ":"))]
+
+
+async def official_oauth(served: Served, sdk: Any, refresh_token: str) -> list[object]:
+    """Social login by the SDK."""
+    started = await settled(sdk.oauth.start("google", PAGE, STEP_UP, refresh_token))
+    code = exchange_code(served, started["url"])
+    await settled(sdk.oauth.exchange_token(code))
+    return [code]
+
+
+async def our_oauth(served: Served, client: DescopeClient, refresh_token: str) -> list[object]:
+    """Social login by us."""
+    code = exchange_code(served, await client.start_oauth("google", PAGE, refresh_token))
+    await client.exchange_oauth(code)
+    return [code]
+
+
+async def official_sso(served: Served, sdk: Any, refresh_token: str) -> list[object]:
+    """SSO by the SDK."""
+    started = await settled(sdk.sso.start("T1", PAGE, STEP_UP, refresh_token))
+    code = exchange_code(served, started["url"])
+    await settled(sdk.sso.exchange_token(code))
+    return [code]
+
+
+async def our_sso(served: Served, client: DescopeClient, refresh_token: str) -> list[object]:
+    """SSO by us."""
+    code = exchange_code(served, await client.start_sso("T1", PAGE, refresh_token))
+    await client.exchange_sso(code)
+    return [code]
+
+
+METHODS = [
+    pytest.param(official_totp, our_totp, ["totp/verify"], id="totp"),
+    *(
+        pytest.param(
+            official_magic_link(delivery),
+            our_magic_link(delivery),
+            [f"magiclink/signin/{delivery}", "magiclink/verify"],
+            id=f"magiclink-{delivery}",
+        )
+        for delivery in LINK_DELIVERIES
+    ),
+    pytest.param(
+        official_enchanted,
+        our_enchanted,
+        ["enchantedlink/signin/email", "enchantedlink/verify", "enchantedlink/pending-session"],
+        id="enchantedlink",
+    ),
+    pytest.param(
+        official_passkey,
+        our_passkey,
+        ["webauthn/signin/start", "webauthn/signin/finish"],
+        id="passkey",
+    ),
+    pytest.param(official_oauth, our_oauth, ["oauth/authorize", "oauth/exchange"], id="oauth"),
+    pytest.param(official_sso, our_sso, ["sso/authorize", "sso/exchange"], id="sso"),
+]
+
+
+def enrol_passkey(served: Served) -> None:
+    """Give Ann a passkey, by the SDK."""
+    webauthn = OfficialClient(served.emulator.project_id, base_url=served.url).webauthn
+    started = webauthn.update_start(ANN, served.ann.refresh_token, ORIGIN)
+    created = served.emulator.passkey(ORIGIN).create(started["options"])
+    webauthn.update_finish(started["transactionId"], created)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync-sdk", "async-sdk"])
+@pytest.mark.parametrize(("official", "ours", "paths"), METHODS)
+async def test_every_method_sends_what_the_sdk_sends(
+    served: Served, official: Official, ours: Ours, paths: list[str], *, asynchronous: bool
+) -> None:
+    """Method, path, query, bearer and body of every call are those of the SDK's two clients."""
+    project_id, refresh_token = served.emulator.project_id, served.ann.refresh_token
+    enrol_passkey(served)
+    served.emulator.requests.clear()
+    async with AsyncExitStack() as stack:
+        sdk: Any = OfficialClient(project_id, base_url=served.url)
+        if asynchronous:
+            sdk = await stack.enter_async_context(
+                OfficialAsyncClient(project_id, base_url=served.url)
+            )
+        secrets = await official(served, sdk, refresh_token)
+    expected = served.sent(*secrets)
+
+    client = DescopeClient(project_id, base_url=served.url)
+    secrets = await ours(served, client, refresh_token)
+
+    assert served.sent(*secrets) == expected
+    assert [request["path"] for request in expected] == [f"/v1/auth/{path}" for path in paths]
+    assert f"secret {len(secrets) - 1}" in str(expected)
 
 
 def test_keys_are_asked_for_where_the_sdk_asks_for_them(served: Served) -> None:

@@ -1,0 +1,269 @@
+"""StepUpLimits: how often step-ups may be started and tried, per user and per client address.
+
+Descope has limits of its own, but it counts a backend's calls by the backend's address, so one
+guesser could spend them for everybody. Limits are read, and counted in Redis, by the `limits`
+package. Where Redis fails, this process counts alone until it is back: neither does an outage of
+Redis lock users out, nor does it lift the limits.
+"""
+
+import hashlib
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from fastapi_stepup.errors import ConfigurationError, TooManyAttempts
+from fastapi_stepup.events import logger
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+    from limits.strategies import MovingWindowRateLimiter
+
+_IPV6_SITE: Final = 64
+_REDIS_TIMEOUT: Final = 1.0
+_REDIS_PAUSE: Final = 5.0
+_REDIS_SCHEMES: Final = ("redis://", "rediss://", "redis+unix://")
+_SWEEP: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepUpLimits:
+    """Limits of the helper routes, in the notation of the `limits` package (`"5/10 minutes"`).
+
+    Several in one string, as `"1/30 seconds; 5/hour"`, all hold. Each window moves. `None` turns a
+    limit off; Descope's own stay.
+
+    Args:
+        starts_per_subject: Codes and links that one user may have sent.
+        starts_per_address: The same for one client address (an IPv6 /64 counts as one).
+        resend_cooldown: How soon one user may have the next one sent by the same method.
+        tries_per_subject: Codes that one user may try, right or wrong.
+        tries_per_address: The same for one client address.
+        polls_per_subject: How often one user may ask whether a link was opened, or for the status
+            with a refresh token.
+    """
+
+    starts_per_subject: str | None = "10/10 minutes"
+    starts_per_address: str | None = "200/10 minutes"
+    resend_cooldown: str | None = None
+    tries_per_subject: str | None = "10/10 minutes"
+    tries_per_address: str | None = "500/10 minutes"
+    polls_per_subject: str | None = "900/10 minutes"
+
+
+class Limiter:
+    """Counts starts, tries and polls; one instance for all routes of one router.
+
+    A request counts before anything is sent to Descope, and counting is atomic: of any number of
+    parallel tries no more than the limit pass. What is refused by one limit does not count for the
+    wider ones after it. Serves any number of event loops and threads.
+
+    Args:
+        limits: What is allowed.
+        namespace: Keeps the counters of projects apart.
+        redis_url: Where to count (`redis://…`); in this process by default.
+
+    Raises:
+        ConfigurationError: A limit cannot be read, or Redis is asked for and its package is
+            missing.
+    """
+
+    def __init__(
+        self, limits: StepUpLimits, *, namespace: str, redis_url: str | None = None
+    ) -> None:
+        if not isinstance(limits, StepUpLimits):
+            msg = "limits is a StepUpLimits, or None for no limits of our own."
+            raise ConfigurationError(msg)
+        self._namespace = namespace
+        try:
+            from limits import parse_many  # noqa: PLC0415  # an extra
+        except ImportError:
+            msg = "Limits need the extra: pip install 'fastapi-stepup[limits]', or limits=None."
+            raise ConfigurationError(msg) from None
+
+        def parsed(**notations: str | None) -> "list[tuple[str, RateLimitItem]]":
+            given = [(by, limit) for by, limit in notations.items() if limit is not None]
+            return [(by, item) for by, limit in given for item in parse_many(limit)]
+
+        try:
+            # From the narrowest on: who is told to wait has not spent the others' share.
+            self._starts = parsed(
+                method=limits.resend_cooldown,
+                subject=limits.starts_per_subject,
+                address=limits.starts_per_address,
+            )
+            self._tries = parsed(subject=limits.tries_per_subject, address=limits.tries_per_address)
+            self._polls = parsed(subject=limits.polls_per_subject)
+            every = [item for _, item in (*self._starts, *self._tries, *self._polls)]
+            readable = all(item.amount > 0 for item in every)
+        except (ValueError, TypeError, AttributeError):
+            readable = False
+        if not readable:
+            msg = 'A limit is written like "5/10 minutes"; None turns it off.'
+            raise ConfigurationError(msg)
+        self._here = _CountsHere()
+        self._redis = None if redis_url is None else _redis_limiter(redis_url)
+        self._lock = threading.Lock()
+        self._redis_again = 0.0  # when to try again after a failure; 0 while it works
+
+    async def count_start(self, *, subject: str, address: str | None, method: str) -> None:
+        """Count a code or link that is about to be sent.
+
+        Raises:
+            TooManyAttempts: One limit is reached; `retry_after` says for how long.
+        """
+        keys = {"subject": subject, "address": address, "method": f"{method} {subject}"}
+        await self._count("start", self._starts, keys)
+
+    async def count_try(self, *, subject: str | None, address: str | None) -> None:
+        """Count a code or proof that is about to be tried.
+
+        Raises:
+            TooManyAttempts: One limit is reached; `retry_after` says for how long.
+        """
+        await self._count("try", self._tries, {"subject": subject, "address": address})
+
+    async def count_poll(self, *, subject: str) -> None:
+        """Count a question to Descope that neither sends nor tries anything.
+
+        Raises:
+            TooManyAttempts: The limit is reached; `retry_after` says for how long.
+        """
+        await self._count("poll", self._polls, {"subject": subject})
+
+    async def _count(
+        self, step: str, limits: "Iterable[tuple[str, RateLimitItem]]", keys: dict[str, str | None]
+    ) -> None:
+        for by, limit in limits:
+            key = keys[by]
+            if key is None:
+                continue
+            waiting = await self._hit(limit, f"{step} {by} {key}")
+            if waiting is not None:
+                raise TooManyAttempts(retry_after=max(1, math.ceil(waiting)))
+
+    async def _hit(self, limit: "RateLimitItem", what: str) -> float | None:
+        """Count once; return the seconds to wait when the limit is reached."""
+        # Hashed: no user id is readable in Redis, and no key is longer than any other.
+        key = hashlib.sha256(f"{self._namespace} {what} {limit}".encode()).hexdigest()
+        # Always here too, so that an outage of Redis does not begin with empty counters.
+        waiting = self._here.hit(limit, key)
+        if self._redis is None or not self._redis_is_due():
+            return waiting
+        try:
+            waiting = await anyio.to_thread.run_sync(_hit_redis, self._redis, limit, key)
+        except Exception as error:  # noqa: BLE001  # whatever a Redis client raises
+            self._redis_failed(type(error).__name__)
+        else:
+            self._redis_answered()
+        return waiting
+
+    def _redis_is_due(self) -> bool:
+        now = time.monotonic()
+        with self._lock:
+            if now < self._redis_again:
+                return False
+            if self._redis_again:
+                # One request finds out whether it is back; the others need not wait for that.
+                self._redis_again = now + _REDIS_PAUSE
+            return True
+
+    def _redis_failed(self, name: str) -> None:
+        with self._lock:
+            is_news = not self._redis_again
+            self._redis_again = time.monotonic() + _REDIS_PAUSE
+        if is_news:
+            logger.warning("Redis cannot count (%s); this process counts alone.", name)
+
+    def _redis_answered(self) -> None:
+        with self._lock:
+            is_news, self._redis_again = bool(self._redis_again), 0.0
+        if is_news:
+            logger.info("Redis counts again.")
+
+
+class _CountsHere:
+    """Moving windows in the memory of this process.
+
+    Not the memory storage of `limits`: that one keeps every key for good, and looks through all of
+    them in a thread of its own after nearly every hit.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ends: dict[str, deque[float]] = {}  # when each hit leaves the window
+        self._swept = time.monotonic()
+
+    def hit(self, limit: "RateLimitItem", key: str) -> float | None:
+        """Count once; return the seconds to wait when the limit is reached."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._swept > _SWEEP:
+                self._swept = now
+                self._ends = {k: ends for k, ends in self._ends.items() if ends[-1] > now}
+            ends = self._ends.setdefault(key, deque())
+            while ends and ends[0] <= now:
+                ends.popleft()
+            if len(ends) >= limit.amount:
+                return ends[0] - now
+            ends.append(now + limit.get_expiry())
+            return None
+
+
+def _redis_limiter(redis_url: object) -> "MovingWindowRateLimiter":
+    from limits import strategies  # noqa: PLC0415  # an extra
+    from limits.storage import storage_from_string  # noqa: PLC0415
+
+    name = "scheme"
+    if isinstance(redis_url, str) and redis_url.startswith(_REDIS_SCHEMES):
+        try:
+            storage = storage_from_string(
+                redis_url,
+                wrap_exceptions=True,
+                socket_timeout=_REDIS_TIMEOUT,
+                socket_connect_timeout=_REDIS_TIMEOUT,
+            )
+            return strategies.MovingWindowRateLimiter(storage)
+        except Exception as error:  # noqa: BLE001  # limits raises its own kinds
+            name = type(error).__name__
+    # Without the URL and the cause: they may hold a password.
+    msg = (
+        "redis_url must be a redis:// or rediss:// URL, and the extra must be there: "
+        f"pip install 'fastapi-stepup[redis]' ({name})."
+    )
+    raise ConfigurationError(msg)
+
+
+def _hit_redis(
+    limiter: "MovingWindowRateLimiter", limit: "RateLimitItem", key: str
+) -> float | None:
+    if limiter.hit(limit, "fastapi-stepup", key):
+        return None
+    stats: Any = limiter.get_window_stats(limit, "fastapi-stepup", key)
+    return float(stats.reset_time) - time.time()
+
+
+def client_address(client: tuple[str, int] | None) -> str | None:
+    """Return what stands for the client's address: itself, or the /64 of an IPv6 one.
+
+    Args:
+        client: `scope["client"]`; behind a proxy the server has to set it, as uvicorn does for
+            `--forwarded-allow-ips`. Forwarding fields are not read here: anybody can send them.
+    """
+    if client is None or not client[0]:
+        return None
+    try:
+        address = ip_address(client[0].partition("%")[0])
+    except ValueError:
+        return client[0]
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(IPv6Address(int(address) >> _IPV6_SITE << _IPV6_SITE))

@@ -23,8 +23,11 @@ from examples.tee_hee_tees.pages import (
     demo_inbox,
     shop_window,
 )
+from examples.tee_hee_tees.passkeys import passkey_routes
+from examples.tee_hee_tees.people import People
 from examples.tee_hee_tees.signin import SignIn
 from examples.tee_hee_tees.signin_pages import SignInPages
+from examples.tee_hee_tees.staff import refund_routes
 from examples.tee_hee_tees.store import Store
 from examples.tee_hee_tees.views import HERE, Views
 from fastapi_stepup import StepUpGuard, install, stepup_router
@@ -32,8 +35,9 @@ from fastapi_stepup.testing import DescopeEmulator
 
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
-        "frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     # Not `no-referrer`: with it browsers send `Origin: null` along with the shop's own forms.
@@ -41,7 +45,7 @@ SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 TITLES: Final = {
-    403: "Not from here",
+    403: "That door stays shut",
     404: "Nothing on this shelf",
     405: "Not like that",
     422: "That does not fit",
@@ -72,20 +76,28 @@ def create_app(settings: Settings) -> FastAPI:
         emulator.project_id if emulator else settings.project_id, transport=transport
     )
     store = Store(settings.database)
-    views = Views(store, (lambda: emulator.outbox) if emulator else None)
+    people = People(emulator) if emulator else None
+    views = Views(store, people)
     doors = Doors(guard)
 
     app = FastAPI(title="Tee-Hee Tees", lifespan=guard.lifespan, docs_url=None, redoc_url=None)
     app.state.emulator = emulator
     install(app, guard)
-    app.include_router(stepup_router(guard))
+    app.include_router(
+        stepup_router(guard, methods=("otp", "totp", "passkey"), deliveries=("email", "sms"))
+    )
     app.include_router(checkout_route(store, guard))
     app.include_router(shop_window(views, doors))
     app.include_router(cart_pages(views, doors, store))
     app.include_router(account_pages(views, doors, store))
-    app.include_router(SignInPages(views, store, SignIn(guard, transport=transport)).routes())
-    if emulator:
-        app.include_router(demo_inbox(views))
+    app.include_router(refund_routes(views, doors, store, guard))
+    sign_in = SignIn(guard, transport=transport)
+    app.include_router(passkey_routes(sign_in, guard))
+    app.include_router(
+        SignInPages(views, store, sign_in, people.welcome if people else None).routes()
+    )
+    if people:
+        app.include_router(demo_inbox(views, doors))
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(SecurityHeaders)
 

@@ -5,6 +5,7 @@ from typing import Final
 from fastapi import HTTPException, Request
 from starlette.requests import HTTPConnection
 
+from examples.tee_hee_tees.people import STAFF_ROLE
 from fastapi_stepup import Claims, RequireSession, StepUpGuard, errors
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
@@ -52,6 +53,24 @@ class Doors:
             raise SignInFirst(connection.url.path.split("/")[1]) from None
         except errors.StepUpError as refusal:
             raise HTTPException(refusal.status, refusal.text, dict(refusal.headers)) from refusal
+
+    async def staff(self, connection: HTTPConnection) -> None:
+        """Let the staff in, and answer others the way a script expects.
+
+        Raises:
+            StepUpError: Nobody is signed in, or the guard cannot tell.
+            HTTPException: 403; a shopper is.
+        """
+        self.check_staff(await self.session(connection))
+
+    def check_staff(self, claims: Claims) -> None:
+        """Refuse who does not work here; the role comes from Descope, in the signed session.
+
+        Raises:
+            HTTPException: 403.
+        """
+        if STAFF_ROLE not in claims.roles:
+            raise HTTPException(403, "This is for the people who work here.")
 
 
 def same_origin(request: Request) -> None:

@@ -21,6 +21,7 @@ class Page(StrEnum):
     CART = "cart"
     ORDERS = "orders"
     PROFILE = "profile"
+    REFUNDS = "refunds"
 
     @property
     def path(self) -> str:

@@ -65,13 +65,14 @@ def shop_window(views: Views, doors: Doors) -> APIRouter:
     return routes
 
 
-def demo_inbox(views: Views) -> APIRouter:
+def demo_inbox(views: Views, doors: Doors) -> APIRouter:
     """Return the list of codes that the emulator sent, for the page to look again."""
     routes = APIRouter(include_in_schema=False)
+    Visitor = Annotated[Claims | None, Depends(doors.visitor)]  # noqa: N806
 
     @routes.get("/inbox")
-    def inbox(request: Request) -> Response:
-        return views.page(request, "inbox.html", None)
+    def inbox(request: Request, claims: Visitor) -> Response:
+        return views.page(request, "inbox.html", claims)
 
     return routes
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 
 from examples.tee_hee_tees.app import Settings, create_app
+from examples.tee_hee_tees.people import STAFF, STAFF_ROLE
 from fastapi_stepup import errors
 
 Serve = Callable[[uvicorn.Server, list[socket.socket]], None]
@@ -53,9 +54,11 @@ def main(arguments: Sequence[str] | None = None, *, serve: Serve = uvicorn.Serve
     with listening:
         port = listening.getsockname()[1]
         where = "the local emulator" if app.state.emulator else "your Descope project"
+        who = f": {STAFF}" if app.state.emulator else ""
         print(f"\n  Tee-Hee Tees is open: http://localhost:{port}")
         print(
-            f"  Signing in on {where}; carts and orders in {options.database}. Ctrl+C closes.\n",
+            f"  Signing in on {where}; carts and orders in {options.database}. Ctrl+C closes.\n"
+            f"  Staff have the role {STAFF_ROLE}{who}.\n",
             flush=True,
         )
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))

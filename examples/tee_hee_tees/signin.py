@@ -4,6 +4,7 @@ fastapi-stepup begins where a session is, so a shop brings its own sign-in. This
 Descope from the server and keeps both tokens in cookies that no script can read.
 """
 
+import json
 import time
 from dataclasses import dataclass
 from typing import Any, Final
@@ -125,13 +126,56 @@ class SignIn:
         bearer = f"{self.guard.project_id}:{refresh_token}"
         await self._post("logout", bearer=bearer, body={})
 
+    async def new_passkey(
+        self, login_id: str, *, origin: str, refresh_token: str
+    ) -> tuple[str, dict[str, Any]]:
+        """Begin a passkey of the user for pages of *origin*; return its transaction and options.
+
+        Raises:
+            DescopeUnavailable: Descope cannot be reached or will not do it.
+            DescopeError: Descope's answer makes no sense.
+        """
+        reply = await self._post(
+            "webauthn/update/start",
+            bearer=f"{self.guard.project_id}:{refresh_token}",
+            body={"loginId": login_id, "origin": origin},
+        )
+        try:
+            # The options are JSON in a string of the reply.
+            told = reply.json()
+            return told["transactionId"], json.loads(told["options"])["publicKey"]
+        except (ValueError, KeyError, TypeError):
+            raise errors.DescopeError from None
+
+    async def keep_passkey(self, transaction_id: str, response: dict[str, Any]) -> None:
+        """Have Descope keep the passkey that a browser made.
+
+        Raises:
+            PasskeyRejected: It is not what was asked for, or came too late.
+            DescopeUnavailable: Descope cannot be reached or is out of order.
+        """
+        body = {"transactionId": transaction_id, "response": json.dumps(response)}
+        await self._post(
+            "webauthn/update/finish",
+            bearer=self.guard.project_id,
+            body=body,
+            refusal=errors.PasskeyRejected,
+        )
+
     async def _verified(
         self, session_token: str, refresh_token: str | None, refresh_max_age: int | None
     ) -> SignedIn:
         claims = await self.guard.verify(session_token)
         return SignedIn(claims, session_token, refresh_token, refresh_max_age)
 
-    async def _post(self, path: str, *, bearer: str, body: dict[str, Any]) -> None:
+    async def _post(
+        self,
+        path: str,
+        *,
+        bearer: str,
+        body: dict[str, Any],
+        refusal: type[errors.StepUpError] = errors.DescopeUnavailable,
+    ) -> httpx.Response:
         try:
             # A client per call has no cookie jar in which people could be mixed up.
             async with httpx.AsyncClient(transport=self.transport, timeout=DEADLINE) as client:
@@ -144,5 +188,8 @@ class SignIn:
             raise errors.DescopeUnavailable from None
         if response.status_code == TOO_MANY:
             raise errors.TooManyAttempts
+        if response.is_client_error:
+            raise refusal
         if not response.is_success:
             raise errors.DescopeUnavailable
+        return response

@@ -1,5 +1,6 @@
 """Signing in by a code, and signing out: forms that work without a script."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated
 
@@ -37,12 +38,20 @@ class SignInPages:
         views: Renders them.
         store: Gets what a person picked before signing in.
         sign_in: Talks to Descope.
+        expect: Is told who is about to sign in.
     """
 
-    def __init__(self, views: Views, store: Store, sign_in: SignIn) -> None:
+    def __init__(
+        self,
+        views: Views,
+        store: Store,
+        sign_in: SignIn,
+        expect: Callable[[str], object] | None,
+    ) -> None:
         self.views = views
         self.store = store
         self.sign_in = sign_in
+        self.expect = expect
 
     def routes(self) -> APIRouter:
         """Return the routes; each form must come from the shop's own pages."""
@@ -76,6 +85,8 @@ class SignInPages:
 
     async def start(self, request: Request, form: Annotated[AddressForm, Form()]) -> Response:
         """Send the code."""
+        if self.expect:
+            self.expect(form.email)
         try:
             await self.sign_in.start(form.email)
         except errors.StepUpError as error:

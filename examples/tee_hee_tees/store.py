@@ -38,6 +38,11 @@ CREATE TABLE IF NOT EXISTS order_lines (
     quantity INTEGER NOT NULL,
     price INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS refunds (
+    reference TEXT PRIMARY KEY REFERENCES orders,
+    refunded_at INTEGER NOT NULL,
+    refunded_by TEXT NOT NULL
+);
 CREATE INDEX IF NOT EXISTS orders_of_a_subject ON orders (subject, placed_at);
 CREATE INDEX IF NOT EXISTS lines_of_an_order ON order_lines (reference);
 """
@@ -49,6 +54,10 @@ class EmptyCart(LookupError):
 
 class UnknownOrder(LookupError):
     """The subject has no order of that reference; another's order counts as none."""
+
+
+class AlreadyRefunded(Exception):
+    """The order was paid back before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +92,12 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order as it was placed."""
+    """An order as it was placed, and when it was paid back, if it was."""
 
     reference: str
+    subject: str
     placed_at: datetime
+    refunded_at: datetime | None
     lines: tuple[OrderLine, ...]
 
     @property
@@ -195,16 +206,48 @@ class Store:
 
     def orders(self, subject: str) -> list[Order]:
         """Return the orders of *subject*, newest first."""
+        return self._orders(subject)
+
+    def every_order(self) -> list[Order]:
+        """Return the orders of all, newest first."""
+        return self._orders(None)
+
+    def refund(self, reference: str, *, by: str) -> Order:
+        """Note that an order was paid back, by the member of staff with the subject *by*.
+
+        Raises:
+            UnknownOrder: There is none of that reference.
+            AlreadyRefunded: It was paid back before.
+        """
+        with self._connection() as connection:
+            found = connection.execute(
+                "SELECT subject FROM orders WHERE reference = ?", (reference,)
+            ).fetchone()
+            if found is None:
+                raise UnknownOrder
+            noted = connection.execute(
+                "INSERT OR IGNORE INTO refunds (reference, refunded_at, refunded_by)"
+                " VALUES (?, ?, ?)",
+                (reference, int(time.time()), by),
+            )
+            if not noted.rowcount:
+                raise AlreadyRefunded
+        return self.order(found[0], reference)
+
+    def _orders(self, subject: str | None) -> list[Order]:
         with self._connection() as connection:
             orders = connection.execute(
-                "SELECT reference, placed_at FROM orders WHERE subject = ?"
-                " ORDER BY placed_at DESC, rowid DESC",
+                "SELECT reference, subject, placed_at, refunded_at"
+                " FROM orders LEFT JOIN refunds USING (reference)"
+                " WHERE subject = coalesce(?, subject) ORDER BY placed_at DESC, orders.rowid DESC",
                 (subject,),
             ).fetchall()
             return [
                 Order(
                     reference,
-                    datetime.fromtimestamp(placed_at, UTC),
+                    owner,
+                    _moment(placed_at),
+                    None if refunded_at is None else _moment(refunded_at),
                     tuple(
                         OrderLine(*line)
                         for line in connection.execute(
@@ -214,8 +257,12 @@ class Store:
                         )
                     ),
                 )
-                for reference, placed_at in orders
+                for reference, owner, placed_at, refunded_at in orders
             ]
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _lines(rows: list[tuple[str, str, int]]) -> list[CartLine]:

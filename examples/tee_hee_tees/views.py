@@ -1,7 +1,7 @@
 """How the shop looks: templates, and what every page shows around its own content."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -12,12 +12,12 @@ from fastapi.templating import Jinja2Templates
 from starlette.responses import Response
 
 from examples.tee_hee_tees.catalogue import euros
+from examples.tee_hee_tees.people import STAFF, STAFF_ROLE, People
 from examples.tee_hee_tees.store import Store
 from fastapi_stepup import Claims
-from fastapi_stepup.testing import Message
+from fastapi_stepup.browser import stepup_script
 
 HERE: Final = Path(__file__).parent
-INBOX_SIZE: Final = 3
 
 
 class Views:
@@ -25,13 +25,13 @@ class Views:
 
     Args:
         store: Where the number beside "Cart" comes from.
-        outbox: Returns what the emulator sent, oldest first; `None` on real Descope, whose
-            messages go to their addressees only.
+        people: Whose messages the demo inbox shows; `None` on real Descope, whose messages go to
+            their addressees only.
     """
 
-    def __init__(self, store: Store, outbox: Callable[[], list[Message]] | None) -> None:
+    def __init__(self, store: Store, people: People | None) -> None:
         self.store = store
-        self.outbox = outbox
+        self.people = people
         self.templates = Jinja2Templates(HERE / "templates")
         self.templates.env.filters |= {"euros": euros, "day": day, "pretty": pretty}
 
@@ -46,11 +46,15 @@ class Views:
     ) -> Response:
         """Return *template* as a page for the person that *claims* are about, if there is one."""
         in_cart = self.store.cart(claims.subject) if claims else []
-        messages = None if self.outbox is None else self.outbox()[: -INBOX_SIZE - 1 : -1]
+        is_staff = claims is not None and STAFF_ROLE in claims.roles
         around = {
             "claims": claims,
+            "is_staff": is_staff,
             "cart_count": sum(line.quantity for line in in_cart),
-            "messages": messages,
+            "messages": self.people.inbox if self.people else None,
+            "app_code": self.people.app_code if self.people and is_staff else None,
+            "staff": STAFF,
+            "script": stepup_script(request),
             "here": request.url.path.split("/")[1],
         }
         return self.templates.TemplateResponse(

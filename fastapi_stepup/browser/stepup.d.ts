@@ -177,7 +177,8 @@ export declare function parseChallenge(
 
 /**
  * `<step-up-dialog>`: the default prompt. One of the page's own is used where there is one, else it
- * is there for the time of the prompt only.
+ * is there for the time of the prompt only. What the page puts inside it is shown below the form
+ * while it asks; the page hides it until then.
  *
  * Looks are set from outside by CSS variables: `--step-up-accent`, `--step-up-accent-text`,
  * `--step-up-surface`, `--step-up-text`, `--step-up-muted`, `--step-up-border`, `--step-up-error`,

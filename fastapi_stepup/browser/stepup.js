@@ -351,7 +351,7 @@ export class StepUpDialog extends (globalThis.HTMLElement ?? Object) {
     cross.ariaLabel = say("close");
     const title = make("h2", { id: "title" }, say("title"));
     const labels = { "aria-labelledby": "title", "aria-describedby": "lead" };
-    const dialog = make("dialog", labels, title, lead, error, body, cross);
+    const dialog = make("dialog", labels, title, lead, error, body, make("slot"), cross);
     const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(CSS);
@@ -379,7 +379,7 @@ export class StepUpDialog extends (globalThis.HTMLElement ?? Object) {
       lead.textContent = text;
       error.textContent = "";
       body.replaceChildren(...children.filter(Boolean));
-      (body.querySelector("input, .primary") ?? body.firstChild).focus();
+      (body.querySelector("input, .primary") ?? body.firstChild)?.focus();
     };
     const fail = (reason) => {
       const { code, problem, retryAfter } = reason;
@@ -515,7 +515,7 @@ export class StepUpDialog extends (globalThis.HTMLElement ?? Object) {
       );
       flow.addEventListener("error", fail);
       this.append(flow);
-      show("", make("slot"));
+      show("");
       view.signal.addEventListener("abort", () => flow.remove());
     } else {
       const status = await known;
@@ -534,4 +534,5 @@ export class StepUpDialog extends (globalThis.HTMLElement ?? Object) {
   }
 }
 
-globalThis.customElements?.define("step-up-dialog", StepUpDialog);
+globalThis.customElements?.get("step-up-dialog") ??
+  globalThis.customElements?.define("step-up-dialog", StepUpDialog);

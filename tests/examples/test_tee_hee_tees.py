@@ -1,5 +1,7 @@
 """The shop, the whole way: what a browser sees, and what it may not do."""
 
+import json
+import re
 import runpy
 import socket
 import sqlite3
@@ -20,7 +22,8 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from examples.tee_hee_tees.app import Settings, create_app
-from examples.tee_hee_tees.catalogue import MAX_QUANTITY, SHIRTS, euros
+from examples.tee_hee_tees.catalogue import MAX_QUANTITY, SHIRTS, Size, euros
+from examples.tee_hee_tees.people import STAFF, STAFF_ROLE
 from examples.tee_hee_tees.serve import main
 from examples.tee_hee_tees.store import Store
 from examples.tee_hee_tees.views import pretty
@@ -45,7 +48,7 @@ class Shop:
         """Send a form the way a page of the shop does."""
         return self.browser.post(path, data=form, headers={"Origin": HERE, **headers})
 
-    def call(self, path: str, body: dict[str, str] | None = None) -> httpx2.Response:
+    def call(self, path: str, body: dict[str, Any] | None = None) -> httpx2.Response:
         """Send JSON the way the shop's script does."""
         return self.browser.post(path, json=body, headers={"Sec-Fetch-Site": "same-origin"})
 
@@ -163,6 +166,7 @@ def test_tokens_are_kept_in_cookies_that_no_script_reads(shop: Shop) -> None:
         pytest.param("GET", "/orders", "orders", id="orders"),
         pytest.param("GET", "/orders/TH-12345678", "orders", id="an-order"),
         pytest.param("GET", "/profile", "profile", id="profile"),
+        pytest.param("GET", "/refunds", "refunds", id="refunds"),
     ],
 )
 def test_stranger_is_sent_to_sign_in_and_back(
@@ -347,6 +351,151 @@ def test_orders_are_seen_by_their_owner_only(shop: Shop) -> None:
     assert "None yet" in shop.browser.get("/orders").text
 
 
+def test_restart_finds_carts_and_orders_again(tmp_path: Path) -> None:
+    """On the emulator, too, people are who they were before the shop was closed."""
+    settings = Settings(database=tmp_path / "shop.sqlite3")
+    texts: list[str] = []
+    for _ in range(2):
+        app = create_app(settings)
+        with TestClient(app, base_url=HERE, follow_redirects=False) as browser:
+            shop = Shop(app, browser, app.state.emulator, Store(settings.database))
+            for _ in range(2):  # whoever was here before is not made anew
+                shop.sign_in()
+            if not texts:
+                shop.store.add(shop.subject, SHIRTS["duck-typed"], Size.M, 1)
+                shop.store.place_order(shop.subject)
+            texts.append(browser.get("/orders").text)
+    first, second = (re.findall("TH-[0-9A-F]{8}", text) for text in texts)
+    assert first == second != []
+
+
+def test_database_of_an_older_shop_is_opened(shop: Shop) -> None:
+    """Orders from before there were refunds are listed, and can be paid back."""
+    with closing(sqlite3.connect(shop.store.path)) as connection, connection:
+        connection.execute("DROP TABLE refunds")
+        connection.execute("INSERT INTO orders VALUES ('TH-00000001', 'U2', 1)")
+    store = Store(shop.store.path)
+    assert [order.refunded_at for order in store.every_order()] == [None]
+    assert store.refund("TH-00000001", by="U3").refunded_at is not None
+
+
+def ordered(shop: Shop) -> str:
+    """Place an order of somebody's and return its reference."""
+    shop.store.add("U2somebody", SHIRTS["duck-typed"], Size.M, 1)
+    return shop.store.place_order("U2somebody").reference
+
+
+def test_refund_is_refused_until_there_is_a_second_factor(shop: Shop) -> None:
+    """A step-up by e-mail is not enough, one by authenticator app is, and it is done once."""
+    reference = ordered(shop)
+    shop.sign_in(STAFF)
+    assert shop.step_up().status_code == 200
+    refused = shop.call(f"/refunds/{reference}")
+    problem = assert_step_up_challenge(refused, max_age=60)
+    assert problem["amr"] == ["sms", "totp", "webauthn"]
+    assert problem["unmet"] == [{"requirement": "amr", "reason": "missing"}]
+    assert problem["unmet_after_step_up"] is True
+    assert shop.rows("refunds") == []
+
+    code = shop.descope.totp_code(STAFF)
+    assert code in shop.browser.get("/inbox").text
+    assert shop.call("/step-up/totp/verify", {"code": code}).status_code == 200
+    refunded = shop.call(f"/refunds/{reference}")
+    assert (refunded.status_code, refunded.json()) == (200, {"order": reference, "total": 2600})
+    assert [row[0] for row in shop.rows("refunds")] == [reference]
+    assert "refunded" in shop.browser.get("/refunds").text
+    assert shop.call(f"/refunds/{reference}").status_code == 409
+    assert shop.call("/refunds/TH-00000000").status_code == 404
+
+
+def test_refund_is_for_staff_only(shop: Shop) -> None:
+    """A shopper is told so before anything is to be proven, and a stranger is asked to sign in."""
+    reference = ordered(shop)
+    assert shop.call(f"/refunds/{reference}").json()["code"] == "unauthenticated"
+    shop.sign_in()
+    refused = shop.call(f"/refunds/{reference}")
+    assert (refused.status_code, list(refused.json())) == (403, ["detail"])
+    assert shop.browser.get("/refunds").status_code == 403
+    assert "Refunds" not in shop.browser.get("/").text
+    shop.sign_in(STAFF)
+    assert reference in shop.browser.get("/refunds").text
+    assert "Refunds" in shop.browser.get("/").text
+
+
+def test_code_of_the_authenticator_app_is_shown_to_staff_only(shop: Shop) -> None:
+    """The demo inbox of a shopper has no authenticator app in it."""
+    shop.sign_in()
+    assert "Authenticator app" not in shop.browser.get("/inbox").text
+    shop.sign_in(STAFF)
+    assert "Authenticator app" in shop.browser.get("/inbox").text
+
+
+ADD = "/profile/passkey/start"
+KEEP = "/profile/passkey/finish"
+
+
+def test_passkey_is_added_after_a_step_up(shop: Shop) -> None:
+    """A session alone cannot add a way in; a stepped-up one can, and the passkey steps up then."""
+    shop.sign_in()
+    assert_step_up_challenge(shop.call(ADD), max_age=300)
+    assert_step_up_challenge(shop.call(KEEP, {"transaction_id": "1", "response": "{}"}))
+    shop.step_up()
+    shop.browser.headers["Origin"] = HERE
+    begun = shop.call(ADD).json()
+    options = json.dumps({"publicKey": begun["options"]})
+    made = json.loads(shop.descope.passkey(HERE).create(options))
+    answer = {"transaction_id": begun["transaction_id"], "response": made}
+    assert shop.call(KEEP, answer).json() == {"added": True}
+    assert "passkey" in shop.browser.get("/step-up/status").text
+    again = shop.call(KEEP, answer)
+    assert (again.status_code, again.json()["code"]) == (400, "passkey_rejected")
+
+
+def test_passkey_is_added_to_the_account_of_the_session_only(shop: Shop) -> None:
+    """No page, no refresh token, or another person's: no passkey is begun."""
+    ann = shop.descope.step_up("ann@example.com")
+    shop.browser.cookies.set("DS", ann.session_token)
+    shop.browser.cookies.set("DSR", ann.refresh_token)
+    assert shop.call(ADD).json()["code"] == "cross_site_request"
+    shop.browser.headers["Origin"] = HERE
+    assert shop.call(ADD).status_code == 200
+    shop.browser.cookies.delete("DSR")
+    assert shop.call(ADD).json()["code"] == "refresh_token_required"
+    shop.browser.cookies.set("DSR", shop.descope.sign_in("bob@example.com").refresh_token)
+    assert shop.call(ADD).json()["code"] == "subject_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        pytest.param({"status": 503}, "descope_unavailable", id="out-of-order"),
+        pytest.param({"status": 200, "body": b"{}"}, "descope_error", id="nonsense"),
+        pytest.param(
+            {"status": 200, "body": b'{"transactionId": "1", "options": "[]"}'},
+            "descope_error",
+            id="no-options",
+        ),
+    ],
+)
+def test_passkey_waits_while_descope_fails(shop: Shop, failure: dict[str, Any], code: str) -> None:
+    """An outage, and an answer that makes no sense, are told apart from a bad passkey."""
+    ann = shop.descope.step_up("ann@example.com")
+    shop.browser.cookies.set("DS", ann.session_token)
+    shop.browser.cookies.set("DSR", ann.refresh_token)
+    shop.browser.headers["Origin"] = HERE
+    shop.descope.fail(**failure, path="/v1/auth/webauthn")
+    assert shop.call(ADD).json()["code"] == code
+
+
+def test_step_up_script_comes_with_its_hash(shop: Shop) -> None:
+    """The pages that may step up load the package's script, pinned and checked."""
+    shop.sign_in()
+    shop.post("/cart", PICK)
+    tag = r'<script type="module" src="(/step-up/stepup\.js\?v=\w+)" integrity="sha384-[^"]{64}"'
+    (url,) = re.findall(tag, shop.browser.get("/cart").text)
+    assert "immutable" in shop.browser.get(url).headers["cache-control"]
+
+
 def test_shirt_that_left_the_catalogue_is_not_sold(shop: Shop) -> None:
     """A line that an older catalogue left behind is neither shown nor ordered."""
     shop.sign_in()
@@ -469,7 +618,7 @@ def test_every_answer_has_the_security_headers(shop: Shop) -> None:
     answers.append(shop.call("/checkout"))
     for answer in answers:
         policy = answer.headers["content-security-policy"]
-        assert policy.startswith("default-src 'self'; ")
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
         assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
     caching = [answer.headers["cache-control"] for answer in answers]
@@ -480,9 +629,15 @@ def test_pages_need_no_inline_script_or_style(shop: Shop) -> None:
     """What the policy forbids is not there: no inline script, style or handler, no other host."""
     shop.sign_in()
     shop.post("/cart", PICK)
-    for path in ("/", "/shirts/duck-typed", "/cart", "/orders", "/profile", "/sign-in?next=cart"):
+    shop.store.add(shop.subject, SHIRTS["duck-typed"], Size.L, 1)
+    shop.store.place_order(shop.subject)
+    shop.descope.user("ann@example.com").roles = [STAFF_ROLE]
+    shop.browser.get("/sign-in")
+    pages = ("/", "/shirts/duck-typed", "/cart", "/orders", "/profile", "/sign-in?next=cart")
+    for path in (*pages, "/refunds"):
         text = shop.browser.get(path, follow_redirects=True).text
-        assert text.count("<script") == text.count('<script type="module" src="/static/shop.js">')
+        for script in re.findall("<script[^>]*>", text):
+            assert re.search(' src="/(static/shop|step-up/stepup).js', script)
         for forbidden in ("style=", "<style", " onclick=", 'src="http', 'href="http'):
             assert forbidden not in text
 

@@ -1,7 +1,9 @@
-// The checkout in place: order, read the challenge, ask for the code, order once more.
+// The shop's script. Asking for the step-up is left to stepup.js; the rest of it is this demo's own:
+// it shows what was said on the wire, and puts the demo inbox where the code is asked for.
 
 const TRACE = "tee-hee-tees.trace";
 const SIGN_IN_AGAIN = ["unauthenticated", "invalid_token", "refresh_token_required"];
+const NO_CONNECTION = "The shop cannot be reached. Check your connection and try again.";
 const $ = (selector, root = document) => root.querySelector(selector);
 
 document.documentElement.classList.add("js");
@@ -42,15 +44,13 @@ function showConversation() {
   );
 }
 
-async function post(path, body) {
-  const response = await fetch(path, {
-    method: "POST",
-    headers: { Accept: "application/json", ...(body && { "Content-Type": "application/json" }) },
-    body: body && JSON.stringify(body),
-  });
-  const reply = await response.json().catch(() => ({}));
+/** `fetch`, noted down. Cookies carry the tokens, so there is none in what is said. */
+async function noted(input, init) {
+  const response = await fetch(input, init);
+  const { pathname } = new URL(input, location);
+  const reply = await response.clone().json().catch(() => ({}));
   const entry = {
-    request: `POST ${path}`,
+    request: `${init?.method ?? "GET"} ${pathname}`,
     status: `${response.status} ${response.statusText}`.trim(),
     challenge: response.headers.get("WWW-Authenticate"),
     reply,
@@ -58,131 +58,142 @@ async function post(path, body) {
   sessionStorage.setItem(TRACE, JSON.stringify([...conversation(), entry]));
   showConversation();
   if (SIGN_IN_AGAIN.includes(reply.code)) {
-    location.assign("/sign-in?next=cart");
+    location.assign(`/sign-in?next=${document.body.dataset.here}`);
     await new Promise(() => {}); // the page is on its way out
   }
-  return { ok: response.ok, entry, reply, retryAfter: response.headers.get("Retry-After") };
+  if (pathname.endsWith("/start")) refreshInbox();
+  return response;
 }
 
 // -- The demo inbox; there is none on real Descope ------------------------------------------
 
+// XMLHttpRequest parses without a string of HTML in between, which the page's policy forbids.
+const fragment = (url) =>
+  new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("GET", url);
+    request.responseType = "document";
+    request.onload = () => resolve(request.response);
+    request.onerror = reject;
+    request.send();
+  });
+
 async function refreshInbox() {
   const boxes = document.querySelectorAll("[data-inbox]");
-  if (!boxes.length) return;
-  const response = await fetch("/inbox");
-  if (!response.ok) return;
-  const list = await response.text(); // rendered and escaped by the server
-  for (const box of boxes) box.innerHTML = list;
+  const fresh = boxes.length && (await fragment("/inbox").catch(() => null));
+  if (!fresh) return;
+  for (const box of boxes) box.replaceChildren(...document.importNode(fresh.body, true).childNodes);
 }
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-use-code]");
-  const field = $("dialog[open] input.code") ?? $("input.code");
+  const field = $("step-up-dialog")?.shadowRoot?.querySelector("input") ?? $("input.code");
   if (!button || !field) return;
   field.value = button.dataset.useCode;
   field.focus();
 });
 
-// -- Step-up --------------------------------------------------------------------------------
+// -- The profile's ways to confirm ----------------------------------------------------------
 
-const dialog = $("#step-up");
+async function showWays() {
+  const { methods } = await (await fetch("/step-up/status")).json();
+  const named = methods.map(({ method, destination }) => (destination ? `${method} (${destination})` : method));
+  $("[data-ways-list]").textContent = named.join(", ") || "no way yet";
+  $("[data-ways]").hidden = false;
+}
+if ($("[data-ways]")) showWays().catch(() => {}); // the page is good without
 
-/** Ask for a code until it is right (true) or the person gives up (false). */
-function stepUp({ entry, reply }) {
-  const [form, field, error, sent] = ["form", "input.code", "[data-error]", "[data-sent]"].map((part) => $(part, dialog));
-  const { start_uri: start, verify_uri: verify } = reply.step_up;
-  const delivery = "email";
+// -- What needs a step-up -------------------------------------------------------------------
 
-  const over = new AbortController(); // an answer that comes after the end changes nothing
-  const complain = (text) => {
-    if (over.signal.aborted) return;
-    error.textContent = text;
-    field.setAttribute("aria-invalid", String(Boolean(text)));
-    if (text) field.select();
+const script = $("script[data-step-up]");
+if (script) {
+  // The very module that the page's tag loaded, with its integrity checked.
+  const { StepUpCancelled, StepUpDialog, StepUpFailed, withStepUp } = await import(script.src);
+
+  /** The default dialog, with the demo's own things in it. */
+  const prompt = async (steps, ...others) => {
+    const beside = $("[data-beside]");
+    const { status, statusText, headers } = steps.challenge.response;
+    $("[data-challenge]").textContent = wordForWord({
+      status: `${status} ${statusText}`.trim(),
+      challenge: headers.get("WWW-Authenticate"),
+      reply: steps.challenge.problem,
+    });
+    refreshInbox();
+    beside.hidden = false;
+    return StepUpDialog.prompt(steps, ...others).finally(() => {
+      beside.hidden = true;
+    });
   };
-  const sorry = ({ reply: problem, retryAfter }) =>
-    [problem.detail ?? "Something went wrong. Please try again.", retryAfter && `(${retryAfter} seconds)`].filter(Boolean).join(" ");
 
-  const busy = async (work) => {
-    const buttons = dialog.querySelectorAll("button:not([data-cancel])");
-    for (const button of buttons) button.disabled = true;
+  class Refused extends Error {}
+
+  const stepUpFetch = withStepUp(noted, { prompt });
+
+  /** Post, and return the reply; raise what the shop says against it. */
+  const post = async (path, members) => {
+    const headers = { Accept: "application/json", ...(members && { "Content-Type": "application/json" }) };
+    const response = await stepUpFetch(path, { method: "POST", headers, body: members && JSON.stringify(members) });
+    const reply = await response.json();
+    if (!response.ok) throw new Refused(reply.detail ?? "That did not work. Please try again.");
+    return reply;
+  };
+
+  const inWords = (error, cancelled) => {
+    if (error instanceof StepUpCancelled) return cancelled;
+    if (error instanceof StepUpFailed) return error.problem?.detail ?? `You could not confirm that it is you. ${cancelled}`;
+    return error instanceof Refused ? error.message : NO_CONNECTION;
+  };
+
+  /** Do what a button is for, and say how it went. */
+  const work = async (button, cancelled, action) => {
+    const status = $("[data-status]");
+    button.disabled = true;
+    status.textContent = "";
+    sessionStorage.removeItem(TRACE);
     try {
-      return await work();
-    } catch {
-      complain("The shop cannot be reached. Check your connection and try again.");
+      status.textContent = await action();
+    } catch (error) {
+      status.textContent = inWords(error, cancelled);
     } finally {
-      for (const button of buttons) button.disabled = false;
-      if (dialog.open) field.focus();
+      button.disabled = false;
+      button.focus();
     }
   };
 
-  const send = () =>
-    busy(async () => {
-      complain("");
-      const answer = await post(start, { delivery });
-      sent.textContent = answer.ok ? `We sent a code to ${answer.reply.destination}.` : "No code was sent.";
-      if (!answer.ok) complain(sorry(answer));
-      await refreshInbox();
-    });
+  $("[data-order]")?.addEventListener("click", ({ currentTarget }) =>
+    work(currentTarget, "Nothing was ordered. Your cart is as you left it.", async () => {
+      const receipt = await post("/checkout");
+      location.assign(receipt.url);
+      return "Order placed. Fetching your receipt…";
+    }),
+  );
 
-  return new Promise((resolve) => {
-    const on = (target, type, listener) => target.addEventListener(type, listener, { signal: over.signal });
-    const finish = (proven) => {
-      if (over.signal.aborted) return;
-      over.abort();
-      dialog.close();
-      resolve(proven);
-    };
-    on($("[data-resend]", dialog), "click", send);
-    on($("[data-cancel]", dialog), "click", () => finish(false));
-    on(dialog, "cancel", () => finish(false));
-    on(form, "submit", (event) => {
-      event.preventDefault();
-      const code = field.value.replaceAll(/\s/g, "");
-      if (!/^\d{6}$/.test(code)) {
-        complain("Type the six digits of the code.");
-        return;
-      }
-      busy(async () => {
-        const answer = await post(verify, { delivery, code });
-        if (answer.ok) finish(true);
-        else complain(sorry(answer));
-      });
+  $("[data-refunds]")?.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const ticked = new FormData(event.currentTarget).getAll("order");
+    work($("[data-refund]"), "Nothing was refunded.", async () => {
+      if (!ticked.length) return "Tick the orders that are to be refunded.";
+      await Promise.all(ticked.map((reference) => post(`/refunds/${reference}`)));
+      location.reload();
+      return "Refunded. Fetching the list…";
     });
-    field.value = "";
-    sent.textContent = "Asking for a code…";
-    $("[data-challenge]", dialog).textContent = wordForWord(entry);
-    dialog.showModal();
-    field.focus();
-    send();
   });
+
+  $("[data-add-passkey]")?.addEventListener("click", ({ currentTarget }) =>
+    work(currentTarget, "No passkey was added.", async () => {
+      const { transaction_id, options } = await post("/profile/passkey/start");
+      const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(options);
+      const passkey = await navigator.credentials.create({ publicKey }).catch(() => null);
+      if (!passkey) return "No passkey was added.";
+      await post("/profile/passkey/finish", { transaction_id, response: passkey.toJSON() });
+      await showWays().catch(() => {});
+      return "Your passkey is ready. The checkout takes it from here on, and so does the refund desk.";
+    }),
+  );
 }
 
-async function order() {
-  let answer = await post("/checkout");
-  if (answer.reply.code === "insufficient_user_authentication") {
-    if (!(await stepUp(answer))) return "Nothing was ordered. Your cart is as you left it.";
-    answer = await post("/checkout");
-  }
-  if (!answer.ok) return answer.reply.detail ?? "The order could not be placed. Please try again.";
-  location.assign(answer.reply.url);
-  return "Order placed. Fetching your receipt…";
-}
-
-const checkout = $("[data-checkout]");
-checkout?.addEventListener("click", async () => {
-  const status = $("[data-checkout-status]");
-  checkout.disabled = true;
-  status.textContent = "";
-  sessionStorage.removeItem(TRACE);
-  try {
-    status.textContent = await order();
-  } catch {
-    status.textContent = "The shop cannot be reached. Check your connection and try again.";
-  } finally {
-    checkout.disabled = false;
-    checkout.focus();
-  }
-});
+// A page that the browser kept may show a cart that was ordered since.
+addEventListener("pageshow", (event) => event.persisted && location.reload());
 
 showConversation();

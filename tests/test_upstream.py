@@ -206,7 +206,11 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) 
     seen: list[bytes] = []
 
     def impersonate(peer: Peer) -> None:
-        with context.wrap_socket(peer.connection, server_side=True) as connection:
+        # The handshake comes with the first read, and fails there.
+        connection = context.wrap_socket(
+            peer.connection, server_side=True, do_handshake_on_connect=False
+        )
+        with connection:
             seen.append(connection.recv(100))
 
     with listening(impersonate) as server, pytest.raises(UpstreamFailure, match="connect"):

@@ -559,7 +559,7 @@ async def test_types_can_be_chosen() -> None:
 
 async def test_refresh_tokens_have_a_door_of_their_own() -> None:
     """A session token is no refresh token, and neither counts for the other once it has passed."""
-    checked = verifier(max_lifetime=600)
+    checked = verifier(max_lifetime=6 * 3600)
     session, refresh = forge(), forge(claims(drn="DSR", exp=NOW + 2_000_000))
 
     for _ in range(2):

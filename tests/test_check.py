@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.__main__ import CHECKS, ROOT, execute, main
+from tests.__main__ import CHECKS, ROOT, WEB_TESTS, commands_of, execute, main
 
 NAMES = [check.name for check in CHECKS]
 COMMANDS = [command for check in CHECKS for command in check.commands]
@@ -41,7 +41,7 @@ def test_all_checks_run_in_order(capfd: pytest.CaptureFixture[str]) -> None:
     """Without arguments every command runs once, in order, under a headline of its check."""
     run = Recorder()
 
-    assert main([], run=run, find=find_all) == 0
+    assert main([], run=run, find=find_all, packages=ROOT) == 0
 
     assert run.commands == COMMANDS
     lines = capfd.readouterr().out.splitlines()
@@ -55,7 +55,7 @@ def test_a_failure_does_not_stop_later_checks(capfd: pytest.CaptureFixture[str])
     """After a failed check the others still run; the summary names it and the exit code is 1."""
     run = Recorder(failing="mypy")
 
-    assert main([], run=run, find=find_all) == 1
+    assert main([], run=run, find=find_all, packages=ROOT) == 1
 
     assert run.commands == COMMANDS
     lines = capfd.readouterr().out.splitlines()
@@ -67,7 +67,7 @@ def test_a_failed_command_ends_its_check() -> None:
     """Nothing is reported on coverage data that could not be combined."""
     run = Recorder(failing="combine")
 
-    assert main(["coverage"], run=run, find=find_all) == 1
+    assert main(["coverage"], run=run, find=find_all, packages=ROOT) == 1
 
     assert [command[3] for command in run.commands] == ["combine"]
 
@@ -89,7 +89,7 @@ def test_checks_can_be_named() -> None:
     """Named checks run alone, in the usual order whatever order they are named in."""
     run = Recorder()
 
-    assert main(["types", "lint"], run=run, find=find_all) == 0
+    assert main(["types", "lint"], run=run, find=find_all, packages=ROOT) == 0
 
     assert [command[2] for command in run.commands] == ["ruff", "mypy"]
 
@@ -130,3 +130,15 @@ def test_module_is_a_command() -> None:
     )
 
     assert all(name in done.stdout for name in NAMES)
+
+
+def test_what_cannot_be_covered_is_left_out_of_the_report() -> None:
+    """Without Node.js, its packages or a browser the report leaves the tests out that need them."""
+    report = next(check for check in CHECKS if check.name == "coverage")
+
+    assert commands_of(report, find_all, packages=ROOT) == report.commands
+    for find, packages in ((find_no_node, ROOT), (find_all, ROOT / "nowhere")):
+        *before, last = commands_of(report, find, packages=packages)
+        assert tuple(before) == report.commands[:-1]
+        assert last == (*report.commands[-1], f"--omit={','.join(WEB_TESTS)}")
+    assert all((ROOT / name.removeprefix("*/")).is_file() for name in WEB_TESTS)

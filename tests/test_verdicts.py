@@ -481,7 +481,7 @@ async def test_memory_holds_no_token() -> None:
     assert len(checked._verdicts) == 20
 
     seen: dict[int, Any] = {}
-    left: list[Any] = [vars(checked)]
+    left: list[Any] = [checked]
     while left:
         item = left.pop()
         if id(item) not in seen and not isinstance(item, (type, ModuleType, FunctionType)):

@@ -26,7 +26,7 @@ class Receipt(BaseModel):
 def checkout_route(store: Store, guard: StepUpGuard) -> APIRouter:
     """Return the checkout: what this shop is about."""
     routes = APIRouter()
-    SteppedUp = Annotated[Claims, Depends(RequireStepUp(guard, max_age="5m"))]  # noqa: N806
+    SteppedUp = Annotated[Claims, Depends(RequireStepUp(guard, max_age="5m"))]
 
     @routes.post("/checkout", status_code=HTTPStatus.CREATED)
     def checkout(claims: SteppedUp) -> Receipt:
@@ -43,7 +43,7 @@ def checkout_route(store: Store, guard: StepUpGuard) -> APIRouter:
 def shop_window(views: Views, doors: Doors) -> APIRouter:
     """Return the pages that are open to all."""
     routes = APIRouter(include_in_schema=False)
-    Visitor = Annotated[Claims | None, Depends(doors.visitor)]  # noqa: N806
+    Visitor = Annotated[Claims | None, Depends(doors.visitor)]
 
     @routes.get("/")
     def home(request: Request, claims: Visitor) -> Response:
@@ -68,7 +68,7 @@ def shop_window(views: Views, doors: Doors) -> APIRouter:
 def demo_inbox(views: Views, doors: Doors) -> APIRouter:
     """Return the list of codes that the emulator sent, for the page to look again."""
     routes = APIRouter(include_in_schema=False)
-    Visitor = Annotated[Claims | None, Depends(doors.visitor)]  # noqa: N806
+    Visitor = Annotated[Claims | None, Depends(doors.visitor)]
 
     @routes.get("/inbox")
     def inbox(request: Request, claims: Visitor) -> Response:
@@ -80,8 +80,8 @@ def demo_inbox(views: Views, doors: Doors) -> APIRouter:
 def cart_pages(views: Views, doors: Doors, store: Store) -> APIRouter:
     """Return the cart, which needs a session."""
     routes = APIRouter(include_in_schema=False, dependencies=[Depends(same_origin)])
-    Visitor = Annotated[Claims | None, Depends(doors.visitor)]  # noqa: N806
-    Shopper = Annotated[Claims, Depends(doors.shopper)]  # noqa: N806
+    Visitor = Annotated[Claims | None, Depends(doors.visitor)]
+    Shopper = Annotated[Claims, Depends(doors.shopper)]
 
     @routes.get("/cart")
     def cart(request: Request, claims: Shopper) -> Response:
@@ -115,7 +115,7 @@ def cart_pages(views: Views, doors: Doors, store: Store) -> APIRouter:
 def account_pages(views: Views, doors: Doors, store: Store) -> APIRouter:
     """Return what people see of their own: orders and profile."""
     routes = APIRouter(include_in_schema=False)
-    Shopper = Annotated[Claims, Depends(doors.shopper)]  # noqa: N806
+    Shopper = Annotated[Claims, Depends(doors.shopper)]
 
     @routes.get("/orders")
     def orders(request: Request, claims: Shopper) -> Response:

@@ -30,7 +30,7 @@ class CreatedPasskey(BaseModel):
 def passkey_routes(sign_in: SignIn, guard: StepUpGuard) -> APIRouter:
     """Return the two routes behind the profile's button."""
     routes = APIRouter(prefix="/profile/passkey")
-    Proven = Annotated[Claims, Depends(RequireStepUp(guard, max_age="5m"))]  # noqa: N806
+    Proven = Annotated[Claims, Depends(RequireStepUp(guard, max_age="5m"))]
 
     @routes.post("/start")
     async def start(

@@ -68,7 +68,7 @@ class SignInPages:
         request: Request,
         refresh_token: RefreshToken = None,
         picked: Picked = None,
-        next: Page = Page.HOME,  # noqa: A002
+        next: Page = Page.HOME,
     ) -> Response:
         """Ask who it is, unless the browser still holds a good refresh token."""
         if refresh_token is None:
@@ -99,7 +99,7 @@ class SignInPages:
         self,
         request: Request,
         email: Address = None,
-        next: Page = Page.HOME,  # noqa: A002
+        next: Page = Page.HOME,
     ) -> Response:
         """Ask for the code."""
         if email is None:

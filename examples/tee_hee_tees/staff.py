@@ -26,10 +26,8 @@ class Refund(BaseModel):
 def refund_routes(views: Views, doors: Doors, store: Store, guard: StepUpGuard) -> APIRouter:
     """Return the page and the route behind its button."""
     routes = APIRouter()
-    Shopper = Annotated[Claims, Depends(doors.shopper)]  # noqa: N806
-    Proven = Annotated[  # noqa: N806
-        Claims, Depends(RequireStepUp(guard, max_age="1m", amr=SECOND_FACTORS))
-    ]
+    Shopper = Annotated[Claims, Depends(doors.shopper)]
+    Proven = Annotated[Claims, Depends(RequireStepUp(guard, max_age="1m", amr=SECOND_FACTORS))]
 
     @routes.get("/refunds", include_in_schema=False)
     def refunds(request: Request, claims: Shopper) -> Response:

@@ -5,28 +5,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastapi_stepup import errors
-    from fastapi_stepup.browser import StepUpScript, stepup_script
+    from fastapi_stepup.browser.assets import StepUpScript, stepup_script
     from fastapi_stepup.challenge import Challenge
     from fastapi_stepup.claims import Claims, claims_from
-    from fastapi_stepup.client import (
+    from fastapi_stepup.client.auth import (
         StepUpAuth,
         StepUpCancelled,
         StepUpFailed,
         StepUpQuestion,
         StepUpTokens,
     )
-    from fastapi_stepup.decorator import requires_step_up
-    from fastapi_stepup.dependency import RequireSession, RequireStepUp
-    from fastapi_stepup.descope import DescopeClient
-    from fastapi_stepup.guard import StepUpGuard
-    from fastapi_stepup.installation import install
-    from fastapi_stepup.inventory import GuardedRoute, guarded_routes
-    from fastapi_stepup.jwks import JWKSCache
-    from fastapi_stepup.limits import StepUpLimits
-    from fastapi_stepup.middleware import StepUpMiddleware, StepUpRule
-    from fastapi_stepup.policy import StepUpPolicy
-    from fastapi_stepup.router import stepup_router
-    from fastapi_stepup.verifier import TokenVerifier
+    from fastapi_stepup.guard.guard import StepUpGuard
+    from fastapi_stepup.policy.policy import StepUpPolicy
+    from fastapi_stepup.providers.descope.client import DescopeClient
+    from fastapi_stepup.router.rate_limits import StepUpLimits
+    from fastapi_stepup.router.router import stepup_router
+    from fastapi_stepup.tokens.jwks.cache import JWKSCache
+    from fastapi_stepup.tokens.verifier import TokenVerifier
+    from fastapi_stepup.web.decorators import requires_step_up
+    from fastapi_stepup.web.dependencies import RequireSession, RequireStepUp
+    from fastapi_stepup.web.install import install
+    from fastapi_stepup.web.middleware import StepUpMiddleware, StepUpRule
+    from fastapi_stepup.web.route_inventory import GuardedRoute, guarded_routes
 
 __all__ = [
     "Challenge",
@@ -61,29 +61,29 @@ __all__ = [
 _HOMES = {
     "Challenge": "challenge",
     "Claims": "claims",
-    "DescopeClient": "descope",
-    "GuardedRoute": "inventory",
-    "JWKSCache": "jwks",
-    "RequireSession": "dependency",
-    "RequireStepUp": "dependency",
-    "StepUpAuth": "client",
-    "StepUpCancelled": "client",
-    "StepUpFailed": "client",
-    "StepUpGuard": "guard",
-    "StepUpLimits": "limits",
-    "StepUpMiddleware": "middleware",
-    "StepUpPolicy": "policy",
-    "StepUpQuestion": "client",
-    "StepUpRule": "middleware",
-    "StepUpScript": "browser",
-    "StepUpTokens": "client",
-    "TokenVerifier": "verifier",
+    "DescopeClient": "providers.descope.client",
+    "GuardedRoute": "web.route_inventory",
+    "JWKSCache": "tokens.jwks.cache",
+    "RequireSession": "web.dependencies",
+    "RequireStepUp": "web.dependencies",
+    "StepUpAuth": "client.auth",
+    "StepUpCancelled": "client.auth",
+    "StepUpFailed": "client.auth",
+    "StepUpGuard": "guard.guard",
+    "StepUpLimits": "router.rate_limits",
+    "StepUpMiddleware": "web.middleware",
+    "StepUpPolicy": "policy.policy",
+    "StepUpQuestion": "client.auth",
+    "StepUpRule": "web.middleware",
+    "StepUpScript": "browser.assets",
+    "StepUpTokens": "client.auth",
+    "TokenVerifier": "tokens.verifier",
     "claims_from": "claims",
-    "guarded_routes": "inventory",
-    "install": "installation",
-    "requires_step_up": "decorator",
-    "stepup_router": "router",
-    "stepup_script": "browser",
+    "guarded_routes": "web.route_inventory",
+    "install": "web.install",
+    "requires_step_up": "web.decorators",
+    "stepup_router": "router.router",
+    "stepup_script": "browser.assets",
 }
 
 

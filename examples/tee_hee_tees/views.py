@@ -15,7 +15,7 @@ from examples.tee_hee_tees.catalogue import euros
 from examples.tee_hee_tees.people import STAFF, STAFF_ROLE, People
 from examples.tee_hee_tees.store import Store
 from fastapi_stepup import Claims
-from fastapi_stepup.browser import stepup_script
+from fastapi_stepup.browser.assets import stepup_script
 
 HERE: Final = Path(__file__).parent
 

@@ -8,14 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastapi_stepup.testing.access_keys import AccessKey
     from fastapi_stepup.testing.assertions import assert_step_up_challenge
-    from fastapi_stepup.testing.emulator import DescopeEmulator
+    from fastapi_stepup.testing.authenticators.passkey import SoftwarePasskey
+    from fastapi_stepup.testing.emulator.emulator import DescopeEmulator
+    from fastapi_stepup.testing.emulator.methods.access_keys import AccessKey
+    from fastapi_stepup.testing.emulator.project import Message, ReceivedRequest
+    from fastapi_stepup.testing.emulator.sessions import Tokens
+    from fastapi_stepup.testing.emulator.users import User
     from fastapi_stepup.testing.keys import REMOVE, SigningKey
-    from fastapi_stepup.testing.passkey import SoftwarePasskey
-    from fastapi_stepup.testing.project import Message, ReceivedRequest
-    from fastapi_stepup.testing.sessions import Tokens
-    from fastapi_stepup.testing.users import User
 
 __all__ = [
     "REMOVE",
@@ -32,14 +32,14 @@ __all__ = [
 
 _HOMES = {
     "REMOVE": "keys",
-    "AccessKey": "access_keys",
-    "DescopeEmulator": "emulator",
-    "Message": "project",
-    "ReceivedRequest": "project",
+    "AccessKey": "emulator.methods.access_keys",
+    "DescopeEmulator": "emulator.emulator",
+    "Message": "emulator.project",
+    "ReceivedRequest": "emulator.project",
     "SigningKey": "keys",
-    "SoftwarePasskey": "passkey",
-    "Tokens": "sessions",
-    "User": "users",
+    "SoftwarePasskey": "authenticators.passkey",
+    "Tokens": "emulator.sessions",
+    "User": "emulator.users",
     "assert_step_up_challenge": "assertions",
 }
 

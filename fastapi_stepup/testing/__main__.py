@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, TextIO
 
-from fastapi_stepup.testing.emulator import DEFAULT_PROJECT_ID, DescopeEmulator
-from fastapi_stepup.testing.serving import UvicornMissing, server_for, url_of
+from fastapi_stepup.testing.emulator.emulator import DEFAULT_PROJECT_ID, DescopeEmulator
+from fastapi_stepup.testing.server import UvicornMissing, server_for, url_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from fastapi_stepup.guard import StepUpGuard
-    from fastapi_stepup.testing.emulator import DescopeEmulator
+    from fastapi_stepup.guard.guard import StepUpGuard
+    from fastapi_stepup.testing.emulator.emulator import DescopeEmulator
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -74,7 +74,7 @@ def descope_emulator(
     stepup_guard: "StepUpGuard | None", descope_project_id: str | None
 ) -> "Iterator[DescopeEmulator]":
     """A fresh `DescopeEmulator`, attached to `stepup_guard` for the time of the test."""
-    from fastapi_stepup.testing.emulator import DescopeEmulator  # noqa: PLC0415 - lazy
+    from fastapi_stepup.testing.emulator.emulator import DescopeEmulator  # noqa: PLC0415 - lazy
 
     emulator = DescopeEmulator(descope_project_id) if descope_project_id else DescopeEmulator()
     with emulator.attach(stepup_guard) if stepup_guard else nullcontext():

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from fastapi_stepup import Claims, RequireStepUp, StepUpGuard, install, stepup_router
-from fastapi_stepup.browser import stepup_script
+from fastapi_stepup.browser.assets import stepup_script
 from fastapi_stepup.testing import DescopeEmulator
 
 SITE = Path(__file__).parent / "site"

@@ -18,10 +18,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-import fastapi_stepup.browser
-from fastapi_stepup.browser import asset_routes, stepup_script
+import fastapi_stepup.browser.assets
+from fastapi_stepup.browser.assets import asset_routes, stepup_script
 
-FOLDER = Path(fastapi_stepup.browser.__file__).parent
+FOLDER = Path(fastapi_stepup.browser.assets.__file__).parent
 SCRIPT = FOLDER.joinpath("stepup.js").read_bytes()
 IMMUTABLE = "public, max-age=31536000, immutable"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fastapi_stepup.testing.serving import served
+from fastapi_stepup.testing.server import served
 from tests.browser.app import create_app
 from tests.browser.suites import HERE, PACKAGES, passed
 

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from fastapi_stepup.testing.authenticator import AuthenticatorApp, hotp
+from fastapi_stepup.testing.authenticators.totp import AuthenticatorApp, hotp
 
 KEY = b"12345678901234567890"
 RFC_4226 = [  # appendix D

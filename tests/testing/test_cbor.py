@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastapi_stepup.testing.cbor import Value, decoded, encoded
+from fastapi_stepup.testing.authenticators.cbor import Value, decoded, encoded
 
 EXAMPLES: list[tuple[str, Value]] = [  # appendix A, and a few of our own beside them
     ("00", 0),

@@ -4,7 +4,7 @@ import httpx2
 import pytest
 
 from fastapi_stepup.testing import DescopeEmulator, Tokens
-from fastapi_stepup.testing.links import with_query
+from fastapi_stepup.testing.emulator.links import with_query
 from tests.testing.conftest import Caller, Clock, error_of
 
 ANN = "ann@example.com"

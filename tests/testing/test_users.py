@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastapi_stepup.testing.users import is_email, is_phone, masked_email, masked_phone
+from fastapi_stepup.testing.emulator.users import is_email, is_phone, masked_email, masked_phone
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import httpx2
 import pytest
 
 from fastapi_stepup.testing import DescopeEmulator, SoftwarePasskey, Tokens
-from fastapi_stepup.testing.cbor import encoded
-from fastapi_stepup.testing.ceremonies import base64url, from_base64url
+from fastapi_stepup.testing.authenticators.cbor import encoded
+from fastapi_stepup.testing.authenticators.webauthn import base64url, from_base64url
 from tests.testing.conftest import Caller, Clock, error_of
 
 ANN = "ann@example.com"

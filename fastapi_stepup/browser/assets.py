@@ -1,0 +1,139 @@
+"""The browser's side: `stepup.js`, an ES module without dependencies, and the routes that serve it.
+
+Its types and its documentation are in `stepup.d.ts` beside it.
+"""
+
+import base64
+import gzip
+import hashlib
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.routing import NoMatchFound, Route
+
+_SCRIPT: Final = "stepup.js"
+_TYPES: Final = "stepup.d.ts"
+_NAME: Final = "stepup_js"
+_YEAR: Final = 365 * 24 * 3600
+
+
+class StepUpScript(NamedTuple):
+    """What a page writes into the tag that loads `stepup.js`.
+
+    Attributes:
+        url: The script's path, with the version as its cache key: it may be kept forever.
+        integrity: The `integrity` attribute (sha384).
+    """
+
+    url: str
+    integrity: str
+
+
+class _Asset:
+    """A file of the package, ready to be sent."""
+
+    def __init__(self, name: str, media_type: str) -> None:
+        self.name = name
+        self.media_type = media_type
+        self.content = files("fastapi_stepup.browser").joinpath(name).read_bytes()
+        self.zipped = gzip.compress(self.content, mtime=0)
+        digest = hashlib.sha384(self.content).digest()
+        self.integrity = f"sha384-{base64.b64encode(digest).decode()}"
+        self.version = digest.hex()[:16]
+
+    async def respond(self, request: Request) -> Response:
+        zipped = _accepts_gzip(request)
+        etag = f'"{self.version}{"-gzip" if zipped else ""}"'
+        pinned = request.query_params.get("v") == self.version
+        headers = {
+            "Access-Control-Allow-Origin": "*",
+            "Cache-Control": f"public, max-age={_YEAR}, immutable" if pinned else "no-cache",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+            "ETag": etag,
+            "Vary": "Accept-Encoding",
+            "X-Content-Type-Options": "nosniff",
+        }
+        known = request.headers.get("if-none-match", "").split(",")
+        if etag in [tag.strip().removeprefix("W/") for tag in known]:
+            return Response(status_code=304, headers=headers)
+        if zipped:
+            headers["Content-Encoding"] = "gzip"
+        content = self.zipped if zipped else self.content
+        return Response(content, headers=headers, media_type=self.media_type)
+
+
+_ASSETS: Final = {
+    _SCRIPT: _Asset(_SCRIPT, "text/javascript"),
+    _TYPES: _Asset(_TYPES, "text/plain"),
+}
+
+
+def asset_routes(prefix: str = "") -> list[Route]:
+    """Return the routes that serve `stepup.js` and `stepup.d.ts` below *prefix*.
+
+    Under the URL of `stepup_script` the script may be cached for a year; under any other a cache
+    has to ask whether it is still the same. Pages of every origin may load it: it is public, and
+    holds nothing of the app's.
+
+    Args:
+        prefix: Path prefix of the routes, without a slash at its end.
+    """
+    return [
+        Route(
+            f"{prefix}/{name}",
+            asset.respond,
+            name=_NAME if name == _SCRIPT else f"{_NAME}_types",
+            include_in_schema=False,
+        )
+        for name, asset in _ASSETS.items()
+    ]
+
+
+def stepup_script(where: HTTPConnection | str = "/step-up") -> StepUpScript:
+    """Return the URL and the integrity of `stepup.js`, for a page's tag.
+
+    ```html
+    <script type="module" src="{{ script.url }}" integrity="{{ script.integrity }}"></script>
+    ```
+
+    Args:
+        where: The page's request, in whose app a helper router is mounted; or the prefix under
+            which the script is served, an outer `root_path` or a whole origin included.
+
+    Raises:
+        LookupError: No helper router is mounted in the app of this request.
+    """
+    script = _ASSETS[_SCRIPT]
+    url = f"{where}/{_SCRIPT}" if isinstance(where, str) else _mounted(where)
+    return StepUpScript(f"{url}?v={script.version}", script.integrity)
+
+
+def _mounted(connection: HTTPConnection) -> str:
+    """Return the script's path in the app of *connection*, as a page of this host names it."""
+    scope = connection.scope
+    inner_root = scope.get("root_path", "")
+    # The innermost app too: an outer one cannot name the routes of a named mount.
+    places: list[tuple[Any, str]] = [
+        (scope.get("router"), scope.get("app_root_path", inner_root)),
+        (scope.get("app"), inner_root),
+    ]
+    for app, root in places:
+        try:
+            return f"{root}{app.url_path_for(_NAME)}"
+        except (NoMatchFound, AttributeError):
+            continue
+    msg = (
+        'No helper router serves "stepup.js" in this app: app.include_router(stepup_router(guard)).'
+    )
+    raise LookupError(msg)
+
+
+def _accepts_gzip(request: Request) -> bool:
+    """Tell whether the client takes gzip; a weight of zero says that it does not."""
+    for coding in request.headers.get("accept-encoding", "").lower().split(","):
+        name, _, weight = coding.partition(";")
+        if name.strip() == "gzip":
+            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False

@@ -1,0 +1,1 @@
+"""For programs that call a guarded API."""

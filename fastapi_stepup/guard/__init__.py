@@ -1,0 +1,1 @@
+"""A connection and a policy in, claims or a refusal out."""

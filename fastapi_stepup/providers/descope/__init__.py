@@ -1,0 +1,1 @@
+"""Descope: its requests, its responses and their error codes."""

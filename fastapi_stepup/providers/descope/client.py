@@ -1,0 +1,353 @@
+"""DescopeClient: talks to Descope; thin I/O between pure request builders and reply parsers."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any, Final
+
+from fastapi_stepup._http import Reply, Request, Upstream, UpstreamFailure, retry_after
+from fastapi_stepup.errors import (
+    DeliveryUnavailable,
+    DescopeError,
+    DescopeUnavailable,
+    InvalidToken,
+    LinkRejected,
+    OTPExpired,
+    OTPRejected,
+    PasskeyRejected,
+    ProviderRejected,
+    RejectReason,
+    StepUpError,
+    TooManyAttempts,
+)
+from fastapi_stepup.providers.descope.requests import (
+    DEFAULT_BASE_URL,
+    Delivery,
+    DescopeRequests,
+    LinkDelivery,
+)
+from fastapi_stepup.providers.descope.responses import (
+    DescopeTokens,
+    DescopeUser,
+    PasskeyChallenge,
+    PendingLink,
+    PendingMessage,
+    error_code,
+    read_authorization_uri,
+    read_destination,
+    read_done,
+    read_passkey_challenge,
+    read_pending_link,
+    read_pending_message,
+    read_tokens,
+    read_user,
+)
+
+DEADLINE: Final = 10.0
+MAX_REPLY: Final = 256 * 1024
+
+_OK: Final = 200
+_REGIONAL_LENGTH: Final = 32
+_RETRY_AFTER: Final = 60
+
+_WRONG_CODE: Final = "E061102"
+_TOO_MANY_TRIES: Final = "E061103"
+_CODE_EXPIRED: Final = "E061104"
+_LINK_EXPIRED: Final = "E062504"
+_PENDING: Final = frozenset({"E062503", "E066103"})
+_TOO_MANY_SENDS: Final = frozenset({"E032101", "E033005", "E130429"})
+_BAD_TOKEN: Final = frozenset({"E061005", "E064001"})
+
+_exchanging: Final = ContextVar("fastapi_stepup.exchanging", default=False)
+
+
+class _WithoutReplyFields(logging.Filter):
+    """Drops what httpcore logs of Descope's reply headers: in cookie mode they hold tokens."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_reply = record.getMessage().startswith("receive_response_headers.complete")
+        return not (is_reply and _exchanging.get())
+
+
+for _protocol in ("http11", "http2"):
+    logging.getLogger(f"httpcore.{_protocol}").addFilter(_WithoutReplyFields())
+
+
+class DescopeClient(DescopeRequests):
+    """Talks to Descope's authentication API for one project.
+
+    Sends each request once: a repeated POST could send a second code. Keeps no cookies. Does not
+    verify tokens, nor whose they are: give them to a `TokenVerifier` and compare.
+
+    Every call may raise these, and beyond them only what it names:
+
+    - `InvalidToken`: Descope no longer honours the refresh token.
+    - `TooManyAttempts`: Descope is throttling; `retry_after` says for how long.
+    - `DescopeUnavailable`: Descope cannot be reached or is out of order.
+    - `DescopeError`: The answer makes no sense.
+
+    Args:
+        project_id: The Descope project.
+        base_url: Where the API is; see `base_url_for`.
+        upstream: Sends the requests.
+        deadline: Seconds for each request, connect to last byte.
+        clock: Gives epoch seconds.
+    """
+
+    upstream: Upstream
+
+    def __init__(
+        self,
+        project_id: str,
+        *,
+        base_url: str = DEFAULT_BASE_URL,
+        upstream: Upstream | None = None,
+        deadline: float = DEADLINE,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(project_id, base_url=base_url)
+        self.upstream = upstream or Upstream()
+        self._deadline = deadline
+        self._clock = clock
+
+    async def me(self, refresh_token: str) -> DescopeUser:
+        """Return the user that *refresh_token* belongs to."""
+        return read_user(await self._for_user(self.me_request(refresh_token)))
+
+    async def refresh(self, refresh_token: str) -> DescopeTokens:
+        """Return a fresh session for *refresh_token*; it is never a stepped-up one."""
+        return read_tokens(await self._for_user(self.refresh_request(refresh_token)))
+
+    async def start_otp(self, delivery: Delivery, login_id: str, refresh_token: str) -> str:
+        """Send a step-up code and return the masked address it went to.
+
+        Args:
+            delivery: How to send it.
+            login_id: One of the user's login ids; the code goes to the address on file.
+            refresh_token: The user's refresh token, without which nothing is stepped up.
+
+        Raises:
+            DeliveryUnavailable: Descope cannot send a code that way.
+        """
+        reply = await self._start(self.start_otp_request(delivery, login_id, refresh_token))
+        return read_destination(reply, delivery)
+
+    async def verify_otp(self, delivery: Delivery, login_id: str, code: str) -> DescopeTokens:
+        """Exchange a code for tokens.
+
+        Raises:
+            OTPRejected: The code is wrong, or none is waiting.
+            OTPExpired: The code is too old.
+        """
+        request = self.verify_otp_request(delivery, login_id, code)
+        return read_tokens(await self._prove(request, OTPRejected()))
+
+    async def verify_totp(self, login_id: str, code: str, refresh_token: str) -> DescopeTokens:
+        """Exchange an authenticator app's code for tokens.
+
+        Raises:
+            OTPRejected: The code is wrong or used, or no app is enrolled.
+        """
+        request = self.verify_totp_request(login_id, code, refresh_token)
+        return read_tokens(await self._prove(request, OTPRejected()))
+
+    async def start_magic_link(
+        self, delivery: LinkDelivery, login_id: str, uri: str, refresh_token: str
+    ) -> str:
+        """Send a magic link to *uri* and return the masked address it went to.
+
+        Raises:
+            DeliveryUnavailable: Descope cannot send a link that way.
+        """
+        request = self.start_magic_link_request(delivery, login_id, uri, refresh_token)
+        return read_destination(await self._start(request), delivery)
+
+    async def verify_magic_link(self, token: str) -> DescopeTokens:
+        """Exchange a magic link's token for tokens.
+
+        Raises:
+            LinkRejected: It is wrong, used or expired.
+        """
+        request = self.verify_magic_link_request(token)
+        return read_tokens(await self._redeem(request, LinkRejected()))
+
+    async def start_enchanted_link(
+        self, login_id: str, uri: str, refresh_token: str
+    ) -> PendingLink:
+        """Send an enchanted link to *uri*; poll until it is opened, on whatever device.
+
+        Raises:
+            DeliveryUnavailable: Descope cannot send a link to this user.
+        """
+        request = self.start_enchanted_link_request(login_id, uri, refresh_token)
+        return read_pending_link(await self._start(request))
+
+    async def verify_enchanted_link(self, token: str) -> None:
+        """Confirm an enchanted link's token, for the page that the link opens.
+
+        Raises:
+            LinkRejected: It is wrong, used or expired.
+        """
+        read_done(await self._redeem(self.verify_enchanted_link_request(token), LinkRejected()))
+
+    async def poll_enchanted_link(self, pending_ref: str) -> DescopeTokens | None:
+        """Return the tokens once the link has been opened, `None` until then.
+
+        Raises:
+            LinkRejected: Nothing is pending under that reference.
+        """
+        return await self._poll(self.poll_enchanted_link_request(pending_ref))
+
+    async def start_notp(self, login_id: str, refresh_token: str) -> PendingMessage:
+        """Begin a WhatsApp step-up in which the user sends the message.
+
+        Raises:
+            DeliveryUnavailable: Descope cannot do that for this user.
+        """
+        request = self.start_notp_request(login_id, refresh_token)
+        return read_pending_message(await self._start(request))
+
+    async def poll_notp(self, pending_ref: str) -> DescopeTokens | None:
+        """Return the tokens once the message has come, `None` until then.
+
+        Raises:
+            LinkRejected: Nothing is pending under that reference.
+        """
+        return await self._poll(self.poll_notp_request(pending_ref))
+
+    async def start_passkey(
+        self, login_id: str, origin: str, refresh_token: str
+    ) -> PasskeyChallenge:
+        """Begin a passkey step-up on the pages of *origin*.
+
+        Raises:
+            DeliveryUnavailable: The user has no passkey for it.
+        """
+        request = self.start_passkey_request(login_id, origin, refresh_token)
+        return read_passkey_challenge(await self._start(request))
+
+    async def finish_passkey(
+        self, transaction_id: str, credential: Mapping[str, Any]
+    ) -> DescopeTokens:
+        """Exchange the browser's answer to a passkey challenge for tokens.
+
+        Raises:
+            PasskeyRejected: It does not answer that challenge.
+        """
+        request = self.finish_passkey_request(transaction_id, credential)
+        return read_tokens(await self._redeem(request, PasskeyRejected()))
+
+    async def start_oauth(self, provider: str, redirect_uri: str, refresh_token: str) -> str:
+        """Return where to send the user for a social login.
+
+        Raises:
+            DeliveryUnavailable: The project has no such provider.
+        """
+        request = self.start_oauth_request(provider, redirect_uri, refresh_token)
+        return read_authorization_uri(await self._start(request))
+
+    async def exchange_oauth(self, code: str) -> DescopeTokens:
+        """Exchange the code that came back from a social login for tokens.
+
+        Raises:
+            ProviderRejected: It is wrong, used or expired.
+        """
+        request = self.exchange_oauth_request(code)
+        return read_tokens(await self._redeem(request, ProviderRejected()))
+
+    async def start_sso(self, tenant: str, redirect_uri: str, refresh_token: str) -> str:
+        """Return where to send the user for their tenant's own login.
+
+        Raises:
+            DeliveryUnavailable: The tenant has none.
+        """
+        request = self.start_sso_request(tenant, redirect_uri, refresh_token)
+        return read_authorization_uri(await self._start(request))
+
+    async def exchange_sso(self, code: str) -> DescopeTokens:
+        """Exchange the code that came back from a tenant's login for tokens.
+
+        Raises:
+            ProviderRejected: It is wrong, used or expired.
+        """
+        request = self.exchange_sso_request(code)
+        return read_tokens(await self._redeem(request, ProviderRejected()))
+
+    async def _for_user(self, request: Request) -> Reply:
+        return await self._expect(request, {400: _revoked(), 401: _revoked()})
+
+    async def _start(self, request: Request) -> Reply:
+        return await self._expect(request, {400: DeliveryUnavailable(), 401: _revoked()})
+
+    async def _prove(self, request: Request, rejected: StepUpError) -> Reply:
+        return await self._expect(request, {400: rejected, 401: rejected})
+
+    async def _redeem(self, request: Request, rejected: StepUpError) -> Reply:
+        """Send a proof that names no user, so that a bad token can only be the proof itself."""
+        return await self._expect(request, {400: rejected, 401: rejected}, bad_token=rejected)
+
+    async def _poll(self, request: Request) -> DescopeTokens | None:
+        reply = await self._send(request)
+        if reply.status == _OK:
+            return read_tokens(reply)
+        if error_code(reply) in _PENDING:
+            return None
+        rejected = LinkRejected()
+        raise self._refusal(reply, {400: rejected, 401: rejected}, rejected)
+
+    async def _expect(
+        self,
+        request: Request,
+        by_status: dict[int, StepUpError],
+        *,
+        bad_token: StepUpError | None = None,
+    ) -> Reply:
+        reply = await self._send(request)
+        if reply.status != _OK:
+            raise self._refusal(reply, by_status, bad_token or _revoked())
+        return reply
+
+    async def _send(self, request: Request) -> Reply:
+        exchanging = _exchanging.set(True)
+        try:
+            return await self.upstream.send(request, deadline=self._deadline, max_body=MAX_REPLY)
+        except UpstreamFailure as failure:
+            nonsense = failure.reason in {"encoding", "too_large"}
+        finally:
+            _exchanging.reset(exchanging)
+        raise DescopeError if nonsense else DescopeUnavailable()
+
+    def _refusal(
+        self, reply: Reply, by_status: dict[int, StepUpError], bad_token: StepUpError
+    ) -> StepUpError:
+        """Map an error reply by Descope's code where it is known, else by status, never by text.
+
+        An error without a code is not Descope's, but that of something on the way.
+        """
+        asked = min(retry_after(reply, now=self._clock()) or 0, _RETRY_AFTER)
+        if reply.status >= 500:  # noqa: PLR2004
+            return DescopeUnavailable(retry_after=asked or 5)
+        code = error_code(reply)
+        if reply.status == 429 or code in _TOO_MANY_SENDS or code == _TOO_MANY_TRIES:  # noqa: PLR2004
+            return TooManyAttempts(retry_after=asked or _RETRY_AFTER)
+        if code in _BAD_TOKEN:
+            return bad_token
+        known = {
+            _WRONG_CODE: OTPRejected(),
+            _CODE_EXPIRED: OTPExpired(),
+            _LINK_EXPIRED: LinkRejected(),
+        }
+        by_code = by_status.get(reply.status) if code else None
+        return known.get(code) or by_code or DescopeError()
+
+
+def base_url_for(project_id: str) -> str:
+    """Return the API's base URL for a project; longer ids name their region (`P` + region + 27)."""
+    if len(project_id) < _REGIONAL_LENGTH:
+        return DEFAULT_BASE_URL
+    return f"https://api.{project_id[1:5].lower()}.descope.com"
+
+
+def _revoked() -> InvalidToken:
+    return InvalidToken(RejectReason.REVOKED)

@@ -1,0 +1,264 @@
+"""DescopeEmulator: the local stand-in for Descope."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Literal
+
+import httpx
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Receive, Scope, Send
+
+from fastapi_stepup.testing.emulator.admin_api import CONTROL, CONTROL_PREFIX, EMULATOR_KEY
+from fastapi_stepup.testing.emulator.errors import Refusal
+from fastapi_stepup.testing.emulator.methods.registry import Rooms
+from fastapi_stepup.testing.emulator.project import Limits, Project
+from fastapi_stepup.testing.emulator.python_api import Driver
+from fastapi_stepup.testing.emulator.request_log import route_of, tidy
+from fastapi_stepup.testing.emulator.routing import answer_http_exception, answer_refusal
+from fastapi_stepup.testing.emulator.sessions import Sessions
+from fastapi_stepup.testing.emulator.token_responses import Answers
+from fastapi_stepup.testing.server import served
+
+if TYPE_CHECKING:
+    from fastapi_stepup.guard.guard import StepUpGuard
+
+DEFAULT_PROJECT_ID: Final = "P2LocalEmulatorProject000001"
+_PROJECT_ID = re.compile(r"[A-Za-z0-9_-]+")
+_LOOPBACK_ORIGIN: Final = r"https?://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?"
+
+
+class DescopeEmulator(Driver):
+    """A Descope project in this process: an ASGI app, and Python calls to drive it.
+
+    The official SDKs run against it unchanged. In a test it is attached to a guard, and the guard's
+    HTTP goes to it without a network:
+
+    ```python
+    with DescopeEmulator(project_id=guard.project_id).attach(guard) as descope:
+        ann = descope.sign_in("ann@example.com")
+        response = client.post("/checkout", headers=ann.headers)
+        assert_step_up_challenge(response)
+    ```
+
+    One emulator serves any number of event loops and threads. It holds no sockets and needs no
+    closing. Its keys are its own: no other emulator's tokens verify against them. Control routes
+    for other languages are under `/_emulator/` (see `fastapi_stepup.testing.emulator.admin_api`).
+
+    Users sign in and step up by one-time code, authenticator app, magic link, enchanted link,
+    passkey, social provider, SSO and SAML, WhatsApp, and the flow `step-up`; they sign in by
+    password, and machines by access key. What a person does elsewhere a test does by a call:
+    `outbox` has codes and links, `totp_code` what the app shows, `passkey` (or a `SoftwarePasskey`
+    of your own) what the browser answers, `social_login` and `send_whatsapp` what comes of the page
+    that a start leads to.
+
+    Known of the real service, and enforced:
+
+    - Every call's bearer begins with the project id (401). `me`, refresh and logout need the
+      refresh token.
+    - A sign-in with `stepup` or `mfa` needs the refresh token. The verification that follows brings
+      none: the service remembers with the code, link or challenge what it is for.
+    - `su` is `true` on the session JWT of a step-up only. The refresh JWT never has it, so a
+      refresh loses it. A stepped-up session expires after its own lifetime (default ten minutes).
+    - One live code per user; tries, sends and lifetime of codes are limited; no reply contains a
+      code or a link.
+    - A logout revokes refresh tokens. Session tokens stay good until they expire.
+    - Twelve earlier keys stay valid when keys rotate; none when they are revoked.
+    - Tokens in the body or in cookies, and rotation of the refresh token, by setting.
+    - Error bodies, error codes, masked addresses, and 429 with `Retry-After`.
+
+    Guesses, because no public source says; those about one method are in the docstring of its
+    module:
+
+    - HTTP statuses of the error codes for one-time codes, links and sessions (401), and which code
+      answers a step-up without a refresh token (400 `E011002`), with a bad one (401 `E061005`),
+      with one of another user (400 `E011004`), and a wrong project id (401 `E011004`).
+    - That the login id of a step-up must be one of the refresh token's user. By social login and
+      SSO it need not be: whoever signs in at the provider gets the session, the worst case.
+    - That a step-up which was started dies with its session's logout (401 `E064001`).
+    - `amr` after step-up: earlier and new ways together, and `mfa` when they are two or more.
+    - The sizes of the limits, the sends limit's error (429 `E130429`), and `sms` as the `amr` of a
+      call.
+    - That `revokeOtherSessions` ends all other sessions of the user, whatever their type.
+    - Custom claims of a sign-in are nested in `nsec`.
+    - CORS as a browser on this machine needs it: any loopback origin, with credentials.
+
+    Not there, by the names of the official SDKs:
+
+    - `management`, `mgmt`: the management API is for administration and signs nobody in; its
+      licence call alone is answered. Users are created by `create_user`.
+    - `oauth.startNative`, `oauth.finishNative`: native providers of mobile devices, whose signed
+      answers nobody can make here.
+    - `oauth.getOneTapClientId`, `oauth.verifyOneTapIDToken`, `oauth.exchangeOneTapIDToken`: they
+      take an id token that Google signed.
+    - `outbound.connect`: connects a signed-in user to another service and signs nobody in.
+    - Descope's web component: it loads screens from elsewhere. `flow.start` and `flow.next` work,
+      for the flow `step-up`, whose start needs the refresh token.
+    - Delivery methods of links beyond `email`, `sms`, `whatsapp` and `im` (magic link) or `email`
+      and `sms` (enchanted link): the Node SDK has no others, and the Python SDK's other values are
+      answered 404.
+
+    Args:
+        project_id: `P` and 27 characters; any letters, digits, `-` and `_` are taken.
+        issuer: The `iss` of every token; by default the bare project id, as Descope's default is.
+        clock: The time in seconds since the epoch. Verifiers read their own clock: to test age,
+            pass `age=` to `sign_in` and `step_up` rather than moving this.
+        response_mode: `body`, or `cookies`: the refresh token goes into the cookie `DSR`, and is
+            read from there too where the bearer has none.
+        session_cookie: Whether the session token goes into the cookie `DS` in place of the body.
+            The Python SDK does not read it.
+        rotate_refresh: Whether a refresh hands out a new refresh token and voids the old one.
+        select_keeps_step_up: Whether a stepped-up session stays so when a tenant is selected.
+        session_lifetime: Seconds that a plain session JWT is good for.
+        step_up_lifetime: Seconds that a stepped-up session JWT is good for.
+        refresh_lifetime: Seconds that a refresh JWT is good for.
+        code_lifetime: Seconds that a one-time code is good for, and a link, a challenge, or a
+            sign-in at a provider.
+        max_attempts: Wrong codes (`E061102`) after which only a new code helps (`E061103`).
+        max_sends: Messages to one user within *sends_window*.
+        sends_window: Seconds over which sends are counted.
+
+    Raises:
+        ValueError: *project_id* has other characters, or *response_mode* is neither.
+    """
+
+    def __init__(
+        self,
+        project_id: str = DEFAULT_PROJECT_ID,
+        *,
+        issuer: str | None = None,
+        clock: Callable[[], float] = time.time,
+        response_mode: Literal["body", "cookies"] = "body",
+        session_cookie: bool = False,
+        rotate_refresh: bool = False,
+        select_keeps_step_up: bool = False,
+        session_lifetime: int = 600,
+        step_up_lifetime: int = 600,
+        refresh_lifetime: int = 28 * 24 * 3600,
+        code_lifetime: float = 180,
+        max_attempts: int = 5,
+        max_sends: int = 10,
+        sends_window: float = 600,
+    ) -> None:
+        if not _PROJECT_ID.fullmatch(project_id):
+            raise ValueError(
+                "A project id has letters, digits, '-' and '_' only, like 'P' and 27 characters."
+            )
+        if response_mode not in ("body", "cookies"):
+            raise ValueError("The response mode is 'body' or 'cookies'.")
+        super().__init__(clock=clock)
+        self.project_id = project_id
+        self.issuer: str = issuer or project_id
+        self.max_attempts = max_attempts
+        self.max_sends = max_sends
+        self.code_lifetime = code_lifetime
+        self._answers = Answers(response_mode == "cookies", session_cookie)
+        self._lifetimes = (session_lifetime, step_up_lifetime, refresh_lifetime)
+        self._rotate_refresh = rotate_refresh
+        self._select_keeps_step_up = select_keeps_step_up
+        self._sends_window = sends_window
+        self._furnish()
+        self._door = CORSMiddleware(
+            self._receive,
+            allow_origin_regex=_LOOPBACK_ORIGIN,
+            allow_credentials=True,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After"],
+        )
+
+    def __repr__(self) -> str:
+        return f"DescopeEmulator(project_id={self.project_id!r})"
+
+    def _furnish(self) -> None:
+        session_lifetime, step_up_lifetime, refresh_lifetime = self._lifetimes
+        sessions = Sessions(
+            issuer=self.issuer,
+            keys=self._keys,
+            clock=self._clock,
+            session_lifetime=session_lifetime,
+            step_up_lifetime=step_up_lifetime,
+            refresh_lifetime=refresh_lifetime,
+            rotates=self._rotate_refresh,
+        )
+        self._project = Project(
+            self.project_id,
+            keys=self._keys,
+            sessions=sessions,
+            clock=self._clock,
+            limits=Limits(
+                self.code_lifetime, self.max_attempts, self.max_sends, self._sends_window
+            ),
+            answers=self._answers,
+        )
+        self._rooms = Rooms(self._project, select_keeps_step_up=self._select_keeps_step_up)
+        self._app = Starlette(
+            routes=self._rooms.routes(),
+            exception_handlers={
+                Refusal: answer_refusal,
+                HTTPException: answer_http_exception,
+            },
+        )
+
+    @property
+    def transport(self) -> httpx.ASGITransport:
+        """A transport for `httpx.AsyncClient` that leads here, whatever the host."""
+        return httpx.ASGITransport(app=self)
+
+    @contextmanager
+    def attach(self, guard: "StepUpGuard") -> "Iterator[DescopeEmulator]":
+        """Send all of *guard*'s HTTP here until the context ends.
+
+        The guard's key and verdict caches are empty at the start and as they were at the end.
+
+        Raises:
+            ValueError: The guard is for another project, so it would accept none of the tokens.
+        """
+        if guard.project_id != self.project_id:
+            raise ValueError(
+                f"The guard is for project {guard.project_id!r} and the emulator for "
+                f"{self.project_id!r}; pass DescopeEmulator(project_id=guard.project_id)."
+            )
+        with guard.rerouted(self.transport):
+            yield self
+
+    @contextmanager
+    def serve(self, *, port: int = 0) -> Iterator[str]:
+        """Serve the emulator on loopback, from a thread, until the context ends.
+
+        The value is the base URL, for SDKs that take no transport. `--host` and all else is in
+        `python -m fastapi_stepup.testing`.
+
+        Args:
+            port: The port; 0 takes a free one.
+
+        Raises:
+            ImportError: uvicorn is not installed (the `demo` extra).
+            OSError: The port is taken.
+        """
+        with served(self, port=port) as base_url:
+            yield base_url
+
+    def reset(self) -> None:
+        """Forget users, sessions, messages, passkeys, requests and failures. The keys stay."""
+        with self._project.lock:
+            self._reception.clear()
+            self._passkeys.clear()
+            self._furnish()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        await self._door(scope, receive, send)
+
+    async def _receive(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope = {**tidy(scope), EMULATOR_KEY: self}
+        if route_of(scope).startswith(CONTROL_PREFIX):
+            await CONTROL(scope, receive, send)
+            return
+        await self._reception.receive(self._app, scope, receive, send)

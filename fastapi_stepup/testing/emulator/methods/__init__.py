@@ -1,0 +1,1 @@
+"""The authentication methods of the emulator, a module each."""

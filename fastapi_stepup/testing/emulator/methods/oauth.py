@@ -1,0 +1,178 @@
+"""Social login, SSO and SAML (`/v1/auth/oauth/`, `/v1/auth/sso/`, `/v1/auth/saml/`).
+
+`authorize` answers with the address of a page of the emulator, which plays the provider: it asks
+for a login id and leads back to `redirectURL` with `code`, or with `err` when the user declines.
+`exchange` gives the session for the code. The login options are the body itself.
+
+Known of the real service: the calls, their parameters, and that the options are not wrapped.
+Guesses: that a code works once, as long as a one-time code and at its own kind of exchange; `err`;
+that a login id nobody has becomes a user; that any provider and any tenant are configured; `fed` as
+the `amr` of both SSO and SAML.
+
+The worst is assumed of one thing nobody tells: when a step-up ends at the provider with somebody
+else's account, that user gets the session, with `su`. Clients must compare.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import Final
+from urllib.parse import parse_qs
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from fastapi_stepup.testing.emulator.errors import EXCHANGE_FAILED, MISSING_ARGUMENT, Refusal
+from fastapi_stepup.testing.emulator.links import DEFAULT_URI, with_query
+from fastapi_stepup.testing.emulator.project import Call, Login, Project, Purpose
+from fastapi_stepup.testing.emulator.routing import Handler, post
+from fastapi_stepup.testing.emulator.users import new_user
+
+_PAGE_PATH: Final = "/_provider/"
+_PAGE: Final = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{name}: sign in</title>
+<h1>{name}</h1>
+<p>The Descope emulator plays this provider. Sign in as anybody.</p>
+<form method="post">
+<p><label>Login id <input name="login_id" value="{hint}" required autofocus></label></p>
+<p><button>Sign in</button> <button name="deny" value="yes" formnovalidate>Decline</button></p>
+</form>
+</html>
+"""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Social login or SSO: what names the provider, and what it counts as."""
+
+    parameter: str
+    amr: str
+
+
+_SOCIAL: Final = _Kind("provider", "oauth")
+_SSO: Final = _Kind("tenant", "fed")
+_KINDS: Final = {"oauth": _SOCIAL, "sso": _SSO, "saml": _SSO}
+
+
+@dataclass(frozen=True)
+class _Visit:
+    """A user on the way to the provider."""
+
+    kind: _Kind
+    name: str
+    redirect_url: str = field(repr=False)
+    hint: str = field(repr=False)
+    purpose: Purpose
+
+
+@dataclass(frozen=True)
+class _Grant:
+    """What a code stands for."""
+
+    kind: _Kind
+    login: Login
+    expires_at: float
+
+
+class OAuth:
+    """Sign-in by somebody else's word, and the page that plays that somebody.
+
+    Args:
+        project: Whose users sign in.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._visits: dict[str, _Visit] = {}
+        self._grants: dict[str, _Grant] = {}
+
+    def routes(self) -> list[Route]:
+        """Return the endpoints of this room and the provider's page."""
+        calls = [
+            post(self._project, f"/v1/auth/{path}/{action}", handler)
+            for path, kind in _KINDS.items()
+            for action, handler in self._handlers(kind).items()
+        ]
+        return [*calls, Route(f"{_PAGE_PATH}{{state}}", self._page, methods=["GET", "POST"])]
+
+    def answer(self, url: str, login_id: str, *, deny: bool = False) -> str:
+        """Sign in at the provider, or decline, and return where it leads.
+
+        Args:
+            url: What `authorize` answered.
+            login_id: Whose account it is; a new user's when nobody has it.
+            deny: Decline.
+
+        Raises:
+            LookupError: The provider does not expect anybody with this address.
+        """
+        try:
+            visit = self._visits.pop(url.rpartition("/")[2])
+        except KeyError:
+            raise LookupError("No sign-in is under way at this address.") from None
+        if deny:
+            return with_query(visit.redirect_url, err="access_denied")
+        users = self._project.users
+        is_sso = visit.kind is _SSO
+        user = users.find(login_id) or users.add(
+            new_user(
+                login_id,
+                created_at=int(self._project.clock()),
+                tenants={visit.name: {"roles": [], "permissions": []}} if is_sso else {},
+            )
+        )
+        if is_sso:
+            user.sso = True
+        else:
+            user.providers[visit.name] = True
+        code = secrets.token_hex(32)
+        expires_at = self._project.clock() + self._project.limits.code_lifetime
+        self._grants[code] = _Grant(visit.kind, Login(user, visit.purpose), expires_at)
+        return with_query(visit.redirect_url, code=code)
+
+    def _handlers(self, kind: _Kind) -> dict[str, Handler]:
+        return {
+            "authorize": lambda call: self._authorize(call, kind),
+            "exchange": lambda call: self._exchange(call, kind),
+        }
+
+    def _authorize(self, call: Call, kind: _Kind) -> dict[str, object]:
+        name = call.query.get(kind.parameter)
+        if not name:
+            raise Refusal(MISSING_ARGUMENT, f"{kind.parameter} is missing")
+        state = secrets.token_hex(16)
+        self._visits[state] = _Visit(
+            kind,
+            name,
+            redirect_url=call.query.get("redirectURL") or DEFAULT_URI,
+            hint=call.query.get("loginHint", ""),
+            purpose=self._project.purpose(call, call.body),
+        )
+        return {"url": f"{call.base_url}{_PAGE_PATH}{state}"}
+
+    def _exchange(self, call: Call, kind: _Kind) -> Mapping[str, object]:
+        grant = self._grants.pop(call.text("code"), None)
+        if grant is None or grant.kind is not kind or grant.expires_at <= self._project.clock():
+            raise Refusal(EXCHANGE_FAILED)
+        return self._project.finish(grant.login, kind.amr)
+
+    async def _page(self, request: Request) -> Response:
+        state = request.path_params["state"]
+        form = parse_qs((await request.body()).decode(errors="replace"))
+        with self._project.lock:
+            visit = self._visits.get(state)
+            if visit is None:
+                raise HTTPException(404)
+            if request.method == "GET":
+                page = _PAGE.format(name=escape(visit.name), hint=escape(visit.hint))
+                return HTMLResponse(page)
+            login_id, deny = form.get("login_id", [""])[0], "deny" in form
+            if not login_id and not deny:
+                raise Refusal(MISSING_ARGUMENT, "login_id is missing")
+            return RedirectResponse(self.answer(state, login_id, deny=deny), 303)

@@ -1,0 +1,99 @@
+"""One-time codes by e-mail, text message, call and WhatsApp (`/v1/auth/otp/`).
+
+Known of the real service: codes have six digits, a new code makes the earlier one useless, codes
+expire and tries are limited. Guesses: the limit's size and the moment it bites, that a code is
+bound to the delivery method it was sent by, and that sign-up creates the user before the code comes
+back.
+"""
+
+import hmac
+import secrets
+from dataclasses import dataclass, field
+
+from starlette.routing import Route
+
+from fastapi_stepup.testing.emulator.delivery import AMR, Courier, delivery_of
+from fastapi_stepup.testing.emulator.errors import (
+    CODE_EXPIRED,
+    TOO_MANY_ATTEMPTS,
+    WRONG_CODE,
+    Refusal,
+)
+from fastapi_stepup.testing.emulator.methods.signup import changes, ways_in
+from fastapi_stepup.testing.emulator.project import Call, Login, Project
+from fastapi_stepup.testing.emulator.routing import post
+from fastapi_stepup.testing.emulator.users import User
+
+
+@dataclass
+class Code:
+    """The one live code of a user."""
+
+    login: Login
+    delivery: str
+    digits: str = field(repr=False)
+    expires_at: float
+    attempts_left: int
+
+
+class OTP:
+    """Sign-up, sign-in, change of address and verification by one-time code.
+
+    Args:
+        project: Whose users sign in.
+        courier: What sends the codes.
+    """
+
+    def __init__(self, project: Project, courier: Courier) -> None:
+        self._project = project
+        self._courier = courier
+        self._codes: dict[User, Code] = {}
+
+    def routes(self) -> list[Route]:
+        """Return the endpoints of this room."""
+        ways = ways_in(self._project, self.start) | {"verify": self.verify}
+        handlers = {f"{action}/{{delivery}}": handler for action, handler in ways.items()}
+        handlers |= changes(self._project, self.start)
+        return [
+            post(self._project, f"/v1/auth/otp/{action}", handler)
+            for action, handler in handlers.items()
+        ]
+
+    def start(self, call: Call, login: Login) -> dict[str, object]:
+        """Send a code and return the masked address."""
+        digits = f"{secrets.randbelow(1_000_000):06d}"
+        delivery = delivery_of(call, login)
+        reply = self._courier.send(call, login, delivery, code=digits)
+        limits = self._project.limits
+        self._codes[login.user] = Code(
+            login,
+            delivery,
+            digits,
+            expires_at=self._project.clock() + limits.code_lifetime,
+            attempts_left=limits.max_attempts,
+        )
+        return reply
+
+    def verify(self, call: Call) -> dict[str, object]:
+        """Take a code and return the JWT response.
+
+        Raises:
+            Refusal: It is not the user's live code, or was tried too often.
+        """
+        delivery = delivery_of(call)
+        user = self._project.user(call.text("loginId"))
+        digits = call.text("code")
+        code = self._codes.get(user)
+        if code is None:
+            raise Refusal(WRONG_CODE)
+        if code.attempts_left == 0:
+            raise Refusal(TOO_MANY_ATTEMPTS)
+        if code.expires_at <= self._project.clock():
+            raise Refusal(CODE_EXPIRED)
+        is_right = hmac.compare_digest(code.digits.encode(), digits.encode())
+        if not is_right or code.delivery != delivery:
+            code.attempts_left -= 1
+            raise Refusal(WRONG_CODE)
+        del self._codes[user]
+        self._courier.confirm(code.login, delivery)
+        return self._project.finish(code.login, AMR[delivery])

@@ -1,0 +1,75 @@
+"""One-time passwords from an authenticator app (`/v1/auth/totp/`).
+
+Known of the real service: verification is one call, which brings the refresh token for a step-up
+and answers with the session. Guesses: that a password works once, that clocks may differ by one
+period of 30 seconds, that an update replaces the secret at once, which codes refuse (those of
+one-time codes: `E061102`, `E061103`), and that after too many wrong tries only waiting helps, for
+as long as a one-time code lives. `image` is not a QR code but an empty picture: drawing one takes a
+dependency.
+"""
+
+from typing import Final
+from urllib.parse import quote
+
+from starlette.routing import Route
+
+from fastapi_stepup.testing.authenticators.totp import AuthenticatorApp
+from fastapi_stepup.testing.emulator.errors import TOO_MANY_ATTEMPTS, WRONG_CODE, Refusal
+from fastapi_stepup.testing.emulator.methods.signup import new_user_of
+from fastapi_stepup.testing.emulator.project import Call, Project
+from fastapi_stepup.testing.emulator.routing import EMPTY_PNG, post
+from fastapi_stepup.testing.emulator.users import User
+
+AMR: Final = "totp"
+
+
+class TOTP:
+    """Enrolment and verification of authenticator apps.
+
+    Args:
+        project: Whose users sign in.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._failures: dict[User, list[float]] = {}
+
+    def routes(self) -> list[Route]:
+        """Return the endpoints of this room."""
+        return [
+            post(self._project, "/v1/auth/totp/signup", self._sign_up),
+            post(self._project, "/v1/auth/totp/update", self._update),
+            post(self._project, "/v1/auth/totp/verify", self._verify),
+        ]
+
+    def _sign_up(self, call: Call) -> dict[str, object]:
+        return self._enrolled(self._project.users.add(new_user_of(self._project, call)))
+
+    def _update(self, call: Call) -> dict[str, object]:
+        return self._enrolled(self._project.caller(call))
+
+    def _enrolled(self, user: User) -> dict[str, object]:
+        user.authenticator = app = AuthenticatorApp()
+        label = f"{self._project.project_id}:{user.login_ids[0]}"
+        issuer = quote(self._project.project_id)
+        return {
+            "provisioningURL": f"otpauth://totp/{quote(label)}?secret={app.secret}&issuer={issuer}",
+            "image": EMPTY_PNG,
+            "key": app.secret,
+        }
+
+    def _verify(self, call: Call) -> dict[str, object]:
+        project = self._project
+        user = project.user(call.text("loginId"))
+        login = project.login(call, user)
+        code = call.text("code")
+        now = project.clock()
+        limits = project.limits
+        failures = [at for at in self._failures.get(user, []) if at > now - limits.code_lifetime]
+        if len(failures) >= limits.max_attempts:
+            raise Refusal(TOO_MANY_ATTEMPTS)
+        if user.authenticator is None or not user.authenticator.accepts(code, now):
+            self._failures[user] = [*failures, now]
+            raise Refusal(WRONG_CODE)
+        self._failures.pop(user, None)
+        return project.finish(login, AMR)

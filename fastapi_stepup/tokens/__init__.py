@@ -1,0 +1,1 @@
+"""A token string in, verified claims out."""

@@ -1,0 +1,206 @@
+"""The key policy: which JWKs of a published set may verify a token, and which are skipped."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from jwt import PyJWK
+
+from fastapi_stepup.tokens.jws import CompactJWS, decode_segment, is_key_id
+
+MAX_KEYS: Final = 64
+MIN_RSA_BITS: Final = 2048
+MAX_RSA_BITS: Final = 8192
+MAX_RSA_EXPONENT: Final = 2**32
+
+_EC_CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "ES256K": "secp256k1"}
+_EDWARDS_CURVES: Final = ("Ed25519", "Ed448")
+_EC_BYTES: Final = {"P-256": 32, "P-384": 48, "P-521": 66, "secp256k1": 32}
+_COORDINATE_BYTES: Final = _EC_BYTES | {"Ed25519": 32, "Ed448": 57}
+_HASHES: Final = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
+_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_PUBLIC_MEMBERS: Final = {"RSA": ("n", "e"), "EC": ("x", "y"), "OKP": ("x",)}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class VerificationKey:
+    """A public key bound to one algorithm (RFC 8725 section 3.1) and one `kid`.
+
+    Two with the same `identity` accept the same signatures. `scheme` holds padding and hash of an
+    RSA key, which would otherwise be made anew for each token; other keys leave all to PyJWT.
+    """
+
+    kid: str
+    alg: str
+    jwk: PyJWK
+    identity: tuple[str, ...]
+    scheme: tuple[Any, ...] = ()
+
+    def verifies(self, token: CompactJWS) -> bool:
+        """Whether this key signed *token*; a token of another algorithm never passes.
+
+        Never raises: whatever the cryptography library makes of a signature, it is no proof.
+        """
+        if token.header.alg != self.alg:
+            return False
+        key = self.jwk.key
+        try:
+            if not self.scheme:
+                return self.jwk.Algorithm.verify(token.signing_input, key, token.signature)
+            key.verify(token.signature, token.signing_input, *self.scheme)
+        except Exception:  # noqa: BLE001  # PyJWT and cryptography promise no closed set
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"VerificationKey(alg={self.alg})"
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Why a member of a set is not used; `alarming` ones should never have been published."""
+
+    reason: str
+    alarming: bool = False
+
+
+def load_keys(
+    members: Iterable[Any], algorithms: frozenset[str]
+) -> tuple[dict[str, VerificationKey], list[Skipped]]:
+    """Return the usable keys by `kid`, and what was skipped; one bad member harms no other.
+
+    Two members of one `kid` with different key material make that `kid` unusable: nobody can say
+    which one is meant.
+
+    Args:
+        members: The elements of a JWK set's `keys`.
+        algorithms: Algorithms that tokens may use; keys for others are skipped.
+    """
+    keys: dict[str, VerificationKey] = {}
+    ambiguous: set[str] = set()
+    skipped: list[Skipped] = []
+    for member in members:
+        loaded = load_key(member, algorithms)
+        if isinstance(loaded, Skipped):
+            skipped.append(loaded)
+        elif loaded.kid in keys and keys[loaded.kid].identity != loaded.identity:
+            ambiguous.add(loaded.kid)
+        else:
+            keys[loaded.kid] = loaded
+    for kid in ambiguous:
+        del keys[kid]
+        skipped.append(Skipped("duplicate_kid", alarming=True))
+    return keys, skipped
+
+
+def load_key(jwk: Any, algorithms: frozenset[str]) -> VerificationKey | Skipped:
+    """Return the key in *jwk*, or the reason why it may not be used; never raises.
+
+    Refused are private members, a `kid` that no token could have, another use than verifying
+    signatures, an algorithm that does not fit key type, curve or configuration, and weak or
+    non-canonical material, leading zero bytes of an RSA number included (RFC 7518 section 6.3.1).
+    A key without `alg` is used only where the configuration leaves one algorithm for its type.
+    Certificates (`x5c`, `x5t`, `x5u`) are never read: the set is trusted for where it comes from.
+    """
+    if not isinstance(jwk, Mapping):
+        return Skipped("not_an_object")
+    if not _PRIVATE_MEMBERS.isdisjoint(jwk):
+        return Skipped("private_members", alarming=True)
+    kid = jwk.get("kid")
+    if not isinstance(kid, str) or not is_key_id(kid):
+        return Skipped("kid")
+    if jwk.get("use", "sig") != "sig" or not _may_verify(jwk.get("key_ops", ["verify"])):
+        return Skipped("use")
+    alg = _algorithm_of(jwk, algorithms)
+    return Skipped("algorithm") if alg is None else _built(kid, alg, jwk)
+
+
+def _may_verify(operations: Any) -> bool:
+    """Whether `key_ops` (RFC 7517 section 4.3) is a list of different names, `verify` included."""
+    if type(operations) is not list or not all(isinstance(name, str) for name in operations):
+        return False
+    return "verify" in operations and len(set(operations)) == len(operations)
+
+
+def _built(kid: str, alg: str, jwk: Mapping[str, Any]) -> VerificationKey | Skipped:
+    names = _PUBLIC_MEMBERS[jwk["kty"]]
+    material = [_decoded(jwk.get(name)) for name in names]
+    if jwk["kty"] == "RSA":
+        weakness = rsa_weakness(*material)
+        if weakness is not None:
+            return weakness
+    elif any(len(part) != _COORDINATE_BYTES[jwk["crv"]] for part in material):
+        return Skipped("material")
+    members = {name: jwk[name] for name in (*names, "kty", "crv") if name in jwk}
+    try:
+        key = PyJWK(members, algorithm=alg)
+    except Exception:  # noqa: BLE001  # PyJWT and cryptography raise many kinds on bad material
+        return Skipped("material")
+    identity = (alg, *(jwk[name] for name in names))
+    return VerificationKey(kid, alg, key, identity, _rsa_scheme(alg))
+
+
+def _rsa_scheme(alg: str) -> tuple[Any, ...]:
+    """Return padding and hash of an RSA algorithm (RFC 7518 sections 3.3 and 3.5)."""
+    if alg[:2] not in {"RS", "PS"}:
+        return ()
+    digest = _HASHES[alg[2:]]
+    if alg.startswith("RS"):
+        return padding.PKCS1v15(), digest
+    return padding.PSS(padding.MGF1(digest), digest.digest_size), digest
+
+
+def _decoded(part: Any) -> bytes:
+    """Return the bytes of a member in canonical base64url; none at all for anything else."""
+    if not isinstance(part, str) or not part.isascii():
+        return b""
+    return decode_segment(part.encode("ascii")) or b""
+
+
+def _algorithm_of(jwk: Mapping[str, Any], algorithms: frozenset[str]) -> str | None:
+    """Return the one algorithm that kty, crv, alg and configuration agree on."""
+    kty, crv, alg = jwk.get("kty"), jwk.get("crv"), jwk.get("alg")
+    if kty == "RSA":
+        fitting = {a for a in algorithms if a[:2] in {"RS", "PS"}}
+    elif kty == "EC":
+        fitting = {a for a in algorithms if a in _EC_CURVES and _EC_CURVES[a] == crv}
+    elif kty == "OKP":
+        fitting = {a for a in algorithms if a == "EdDSA" and crv in _EDWARDS_CURVES}
+    else:
+        return None
+    if "alg" not in jwk:
+        return fitting.pop() if len(fitting) == 1 else None
+    return alg if isinstance(alg, str) and alg in fitting else None
+
+
+def rsa_weakness(modulus: bytes, exponent: bytes) -> Skipped | None:
+    """Return why an RSA key is refused, or `None`: its form, size, exponent, or a ROCA modulus."""
+    if not modulus or not exponent or 0 in {modulus[0], exponent[0]}:
+        return Skipped("material")
+    n, e = int.from_bytes(modulus), int.from_bytes(exponent)
+    if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS:
+        return Skipped("rsa_size", alarming=True)
+    if e % 2 == 0 or not 3 <= e < MAX_RSA_EXPONENT:  # noqa: PLR2004
+        return Skipped("rsa_exponent", alarming=True)
+    if n % 2 == 0:
+        return Skipped("material")
+    return Skipped("roca", alarming=True) if has_roca_fingerprint(n) else None
+
+
+def has_roca_fingerprint(modulus: int) -> bool:
+    """Whether *modulus* has the form that CVE-2017-15361 makes factorable.
+
+    Such primes are `k * M + (65537^a mod M)`, so modulo each small prime the modulus lies in the
+    subgroup that 65537 generates. A sound modulus passes all of these tests by chance about once
+    in 2^27.
+    """
+    return all(modulus % prime in powers for prime, powers in _roca_subgroups())
+
+
+@lru_cache(maxsize=1)
+def _roca_subgroups() -> tuple[tuple[int, frozenset[int]], ...]:
+    primes = [p for p in range(3, 168) if all(p % q for q in range(2, p))]
+    return tuple((p, frozenset(pow(65537, a, p) for a in range(p))) for p in primes)

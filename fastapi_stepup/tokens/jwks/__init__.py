@@ -1,0 +1,1 @@
+"""The key set of one issuer."""

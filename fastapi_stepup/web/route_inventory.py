@@ -1,0 +1,245 @@
+"""guarded_routes: which routes of an app are guarded, by what, and which are open."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from fastapi import routing
+from starlette.convertors import Convertor
+from starlette.endpoints import HTTPEndpoint
+from starlette.routing import Host, Mount, WebSocketRoute, compile_path
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from fastapi_stepup.guard.credentials import SAFE_METHODS
+from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.policy.policy import StepUpPolicy
+from fastapi_stepup.web.decorators import GUARD_MARK
+from fastapi_stepup.web.dependencies import RequireSession
+from fastapi_stepup.web.middleware import METHODS, Requirement, StepUpMiddleware
+
+Door = Literal["dependency", "middleware", "decorator", "helper"]
+
+WEBSOCKET: Final = "WEBSOCKET"
+ANY_METHOD: Final = "*"
+
+# What a parameter may hold: something plain, and for texts something that no other kind takes.
+_SAMPLES: Final[dict[str, tuple[str, str]]] = {
+    "StringConvertor": ("1", "~"),
+    "PathConvertor": ("1", "~/~"),
+    "UUIDConvertor": ("00000000-0000-4000-8000-000000000000",) * 2,
+}
+
+_PREFIX: Final = re.compile(r"/\*$")
+
+# FastAPI 0.137 and later keep included routers as nodes that have no path.
+_flat: Final[Callable[[Iterable[Any]], Iterable[Any]]] = getattr(
+    routing, "iter_route_contexts", iter
+)
+
+# Where a guard's middlewares stand: each with the path that it sees as its root.
+Outer = tuple[tuple[StepUpMiddleware, str], ...]
+Doors = tuple[tuple[Door, Requirement], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedRoute:
+    """One route of an app and what stands in front of it.
+
+    Args:
+        path: The path template, prefixes of routers and mounts included.
+        methods: HTTP methods; `WEBSOCKET` for a WebSocket route, `*` for a mounted app that
+            cannot be looked into.
+        doors: What guards it, outermost first, and what each door asks for. The helper routes that
+            need no session (status, the page of an enchanted link) count as `("helper", "public")`:
+            they are open on purpose, and safe to be.
+    """
+
+    path: str
+    methods: frozenset[str]
+    doors: Doors
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no door of the guard stands in front of it."""
+        return not self.doors
+
+    @property
+    def mutates(self) -> bool:
+        """Whether it takes anything but safe methods (RFC 9110 section 9.2.1)."""
+        return not self.methods <= SAFE_METHODS
+
+    @property
+    def asks_step_up(self) -> bool:
+        """Whether one of its doors asks for more than a session."""
+        return any(isinstance(requirement, StepUpPolicy) for _, requirement in self.doors)
+
+
+def guarded_routes(app: ASGIApp, guard: StepUpGuard) -> list[GuardedRoute]:
+    """Return every route of *app* with what *guard* has in front of it.
+
+    For a test that no mutating route is open:
+
+    ```python
+    assert [r.path for r in guarded_routes(app, guard) if r.mutates and r.is_open] == []
+    ```
+
+    Sees dependencies on routes, routers and the app, `requires_step_up`, and `StepUpMiddleware` on
+    or around the app, on mounts and on mounted apps; looks into included routers, mounts and `Host`
+    routes. A route that is guarded differently for some of its methods is listed once for each
+    group of them. Where a rule opens some values of a path's parameters, the route is open.
+
+    Does not see calls of `guard.authorize` inside handlers, nor the files of `app.frontend`.
+    """
+    return [route for _, _, route in owned_routes(app, guard)]
+
+
+def owned_routes(app: ASGIApp, guard: StepUpGuard) -> Iterator[tuple[Any, str, GuardedRoute]]:
+    """Yield what `guarded_routes` returns, with the app that has the route and that app's path."""
+    return _walk_app(app, guard, "", ())
+
+
+def _walk_app(
+    app: Any, guard: StepUpGuard, prefix: str, outer: Outer
+) -> Iterator[tuple[Any, str, GuardedRoute]]:
+    """Yield the routes of an ASGI app that is reachable under *prefix* behind *outer*."""
+    app, outer = _unwrapped(app, guard, prefix, outer)
+    if not hasattr(app, "routes"):
+        methods = {"GET", "HEAD"} if isinstance(app, StaticFiles) else {ANY_METHOD}
+        for route in _grouped(f"{prefix}/{{path:path}}", methods, outer, ()):
+            yield app, prefix, route
+        return
+    for middleware in getattr(app, "user_middleware", ()):
+        if middleware.cls is StepUpMiddleware:
+            outer += _standing(StepUpMiddleware(app, **middleware.kwargs), guard, prefix)
+    for route in _flat(app.routes):
+        original = getattr(route, "_effective_route", route)
+        if isinstance(original, Host):
+            yield from _walk_app(original.app, guard, prefix, outer)
+        elif isinstance(original, Mount):
+            yield from _walk_app(original.app, guard, prefix + original.path, outer)
+        else:
+            for found in _walk_route(original, guard, prefix, outer):
+                yield app, prefix, found
+
+
+def _unwrapped(app: Any, guard: StepUpGuard, prefix: str, outer: Outer) -> tuple[Any, Outer]:
+    """Return the app inside of all its middleware, and what stands in front of it."""
+    inner = app
+    while inner is not None:
+        app = inner
+        if isinstance(app, StepUpMiddleware):
+            outer += _standing(app, guard, prefix)
+        elif hasattr(app, "routes"):
+            break
+        inner = getattr(app, "app", None)
+    return app, outer
+
+
+def _walk_route(
+    route: Any, guard: StepUpGuard, prefix: str, outer: Outer
+) -> Iterator[GuardedRoute]:
+    inner = getattr(route, "app", None)
+    while isinstance(inner, StepUpMiddleware):
+        outer += _standing(inner, guard, prefix)
+        inner = inner.app
+    doors = dict.fromkeys((*_decorated(route, guard), *_dependencies(route, guard)))
+    yield from _grouped(prefix + route.path, _methods(route), outer, tuple(doors))
+
+
+def _standing(middleware: StepUpMiddleware, guard: StepUpGuard, prefix: str) -> Outer:
+    return ((middleware, prefix),) if middleware.guard is guard else ()
+
+
+def _methods(route: Any) -> set[str]:
+    if isinstance(route, WebSocketRoute):
+        return {WEBSOCKET}
+    endpoint = getattr(route, "endpoint", None)
+    if isinstance(endpoint, type) and issubclass(endpoint, HTTPEndpoint):
+        handled = {method for method in METHODS if hasattr(endpoint, method.lower())}
+        return set(route.methods or handled)
+    return set(getattr(route, "methods", None) or {ANY_METHOD})
+
+
+def _grouped(
+    path: str, methods: Iterable[str], outer: Outer, inner: Doors
+) -> Iterator[GuardedRoute]:
+    """Yield a route once for each group of its methods that has the same doors in front."""
+    groups: dict[Doors, set[str]] = {}
+    for method in sorted(methods):
+        doors: dict[tuple[Door, Requirement], None] = {}
+        for middleware, prefix in outer:
+            doors.update(dict.fromkeys(_asked(middleware, prefix, path, method)))
+        groups.setdefault((*doors, *inner), set()).add(method)
+    for group, members in groups.items():
+        yield GuardedRoute(path, frozenset(members), group)
+
+
+def _asked(middleware: StepUpMiddleware, prefix: str, path: str, method: str) -> Doors:
+    """Return what a middleware asks of a route, nothing if it opens any part of it."""
+    methods: Iterable[str | None] = (method,)
+    if method == WEBSOCKET:
+        methods = (None,)
+    elif method == ANY_METHOD:
+        methods = (None, ANY_METHOD, *METHODS)
+    variants = [
+        middleware.demands(relative or "/", each)
+        for relative in _relative_samples(middleware, prefix, path)
+        for each in methods
+    ]
+    if () in variants:
+        return ()
+    demands = dict.fromkeys(demand for variant in variants for demand in variant)
+    return tuple(("middleware", demand) for demand in demands)
+
+
+def _relative_samples(middleware: StepUpMiddleware, prefix: str, path: str) -> Iterator[str]:
+    """Yield paths of a route, as the middleware sees them: usual ones and those that it opens."""
+    roots = sample_paths(prefix)
+    for root, sample in zip(roots, sample_paths(path), strict=True):
+        yield sample[len(root) :]
+    pattern, *_ = compile_path(path)
+    for rule in middleware.rules:
+        if rule.require == "public":
+            for sample in sample_paths(_PREFIX.sub("/{_below:path}", rule.path)):
+                if pattern.fullmatch(roots[0] + sample):
+                    yield sample
+
+
+def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[Door, Requirement]]:
+    waiting = [getattr(route, "dependant", None)]
+    while waiting:
+        dependant: Any = waiting.pop()
+        if dependant is None:
+            continue
+        call = dependant.call
+        if isinstance(call, RequireSession) and call.guard is guard:
+            yield "dependency", call.policy or "session"
+        waiting.extend(dependant.dependencies)
+
+
+def _decorated(route: Any, guard: StepUpGuard) -> Iterator[tuple[Door, Requirement]]:
+    endpoint = getattr(route, "endpoint", None)
+    endpoint = getattr(endpoint, "dispatch", endpoint)
+    while endpoint is not None:
+        marked_by, policy = getattr(endpoint, GUARD_MARK, (None, None))
+        if marked_by is guard and policy is not None:
+            yield ("helper" if policy == "public" else "decorator"), policy
+        endpoint = getattr(endpoint, "__wrapped__", None)
+
+
+def sample_paths(template: str) -> tuple[str, str]:
+    """Return two paths that match *template*: with plain values as parameters, and odd ones."""
+    if "{" not in template:
+        return template, template
+    _, path_format, convertors = compile_path(template)
+
+    def filled(variant: int) -> str:
+        return path_format.format(**{n: _sample(c)[variant] for n, c in convertors.items()})
+
+    return filled(0), filled(1)
+
+
+def _sample(convertor: Convertor[Any]) -> tuple[str, str]:
+    return _SAMPLES.get(type(convertor).__name__, ("1", "1"))

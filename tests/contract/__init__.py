@@ -1,0 +1,1 @@
+"""Tests of what clients see, over all entry points and servers."""

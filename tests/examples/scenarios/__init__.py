@@ -1,0 +1,1 @@
+"""What users do in the shop, in a browser."""

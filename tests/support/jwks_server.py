@@ -1,0 +1,140 @@
+"""What the key set tests share: a clock to move, an endpoint to misbehave, and a cache on both."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import anyio
+import httpx
+
+from fastapi_stepup._http import Upstream
+from fastapi_stepup.errors import InvalidToken, KeysUnavailable
+from fastapi_stepup.events import Event
+from fastapi_stepup.testing.keys import SigningKey
+from fastapi_stepup.tokens.jwks.cache import JWKSCache, _running_loop
+
+URL = "https://keys.example/v2/keys/P2x"
+
+
+class Clock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@cache
+def signing_key(number: int) -> SigningKey:
+    """Return the same key pair for the same number, so that a test run makes few."""
+    return SigningKey()
+
+
+def jwk(kid: str, number: int = 0, **members: object) -> dict[str, object]:
+    """Return a good JWK under *kid*, with *members* changed."""
+    return {**signing_key(number).jwk, "kid": kid, **members}
+
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+@dataclass
+class Endpoint:
+    """A key set endpoint: publishes `keys`, or answers as it is told, and remembers who asked."""
+
+    keys: list[dict[str, object]] = field(default_factory=lambda: [jwk("k1")])
+    headers: dict[str, str] = field(default_factory=dict)
+    answer: Answer | None = None
+    gate: anyio.Event | None = None
+    requests: list[httpx.Request] = field(default_factory=list)
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request; what is published is read before the gate."""
+        self.requests.append(request)
+        answer = self.answer or self.publish
+        reply = answer(request)
+        if self.gate is not None:
+            await self.gate.wait()
+        return reply
+
+    def publish(self, request: httpx.Request) -> httpx.Response:
+        """Answer with the key set."""
+        return httpx.Response(200, json={"keys": self.keys}, headers=self.headers)
+
+    def fail(self, status: int = 404, **headers: str) -> None:
+        """Answer with *status* from now on; 404 is not tried again within a refresh."""
+        self.answer = lambda _: httpx.Response(status, headers=headers)
+
+    def break_down(self) -> None:
+        """Refuse connections from now on."""
+
+        def refuse(request: httpx.Request) -> httpx.Response:
+            raise httpx.ConnectError("refused", request=request)
+
+        self.answer = refuse
+
+    def recover(self) -> None:
+        """Publish again."""
+        self.answer = None
+
+
+@dataclass
+class Bench:
+    """A cache on an endpoint with one clock for both of its clocks, and the events it gave."""
+
+    endpoint: Endpoint = field(default_factory=Endpoint)
+    clock: Clock = field(default_factory=Clock)
+    options: dict[str, Any] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    keys: JWKSCache = field(init=False)
+
+    def __post_init__(self) -> None:
+        given = {"monotonic": self.clock, "wall": self.clock, "on_event": self.events.append}
+        upstream = Upstream(httpx.MockTransport(self.endpoint))
+        self.keys = JWKSCache(URL, **{"upstream": upstream, **given, **self.options})
+
+    @property
+    def fetches(self) -> int:
+        """How many requests reached the endpoint."""
+        return len(self.endpoint.requests)
+
+    async def outcome(self, kid: str) -> str:
+        """Return what asking for *kid* comes to: `found`, `unknown` or `unavailable`."""
+        try:
+            await self.keys.key(kid)
+        except InvalidToken:
+            return "unknown"
+        except KeysUnavailable:
+            return "unavailable"
+        return "found"
+
+    async def outcomes(self, *kids: str) -> list[str]:
+        """Ask for all *kids* at once, and return what each came to, in order."""
+        results = [""] * len(kids)
+
+        async def ask(index: int, kid: str) -> None:
+            results[index] = await self.outcome(kid)
+
+        async with anyio.create_task_group() as group:
+            for index, kid in enumerate(kids):
+                group.start_soon(ask, index, kid)
+        return results
+
+    async def settle(self) -> None:
+        """Wait until no fetch is under way in this event loop."""
+        with anyio.fail_after(5):
+            for flight in [f for f in self.keys._aloft.copy() if f.loop is _running_loop()]:
+                await flight.done.wait()
+
+    async def refresh(self) -> None:
+        """Let a background refresh happen, some seconds past the soft limit."""
+        self.clock.now += 400
+        self.keys.cached("k1")
+        await self.settle()
+
+    def told(self, kind: type[Event]) -> list[Any]:
+        """Return the events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]

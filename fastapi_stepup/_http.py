@@ -36,7 +36,7 @@ _UNWANTED: Final = frozenset('@?#\\%"<>^`{|}')
 _warned_about: Final[set[str]] = set()
 
 
-class UpstreamFailure(Exception):
+class HTTPFailure(Exception):
     """A request got no usable reply.
 
     Args:
@@ -51,7 +51,7 @@ class UpstreamFailure(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HTTPRequest:
     """One outbound request: an absolute URL built from configuration, and what goes with it."""
 
     method: str
@@ -61,11 +61,11 @@ class Request:
     headers: Mapping[str, str] | None = None
 
     def __repr__(self) -> str:
-        return f"Request({self.method} {urlsplit(self.url).path})"
+        return f"HTTPRequest({self.method} {urlsplit(self.url).path})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Reply:
+class HTTPResponse:
     """What came back: status, headers and the raw body, which may hold tokens."""
 
     status: int
@@ -76,12 +76,12 @@ class Reply:
         """Return the body as one JSON object.
 
         Raises:
-            UpstreamFailure: It is not UTF-8, not JSON, nested too deep, has a duplicate member or
+            HTTPFailure: It is not UTF-8, not JSON, nested too deep, has a duplicate member or
                 is something other than an object.
         """
         parsed = parse_object(self.body)
         if parsed is None:
-            raise UpstreamFailure(FailureReason.NOT_JSON)
+            raise HTTPFailure(FailureReason.NOT_JSON)
         return parsed
 
     def cookie(self, name: str) -> str | None:
@@ -94,10 +94,10 @@ class Reply:
         return None
 
     def __repr__(self) -> str:
-        return f"Reply({self.status})"
+        return f"HTTPResponse({self.status})"
 
 
-class Upstream:
+class HTTPClient:
     """Sends requests, each on a client of its own.
 
     No cookie, connection or redirect outlives or crosses a call, so that one user's reply can
@@ -139,7 +139,7 @@ class Upstream:
         self._timeout = httpx.Timeout(read_timeout, connect=connect_timeout)
         self.total_timeout = total_timeout
 
-    def pinned(self) -> "Upstream":
+    def pinned(self) -> "HTTPClient":
         """Return a copy that `rerouted` does not reach: it goes where this one goes at present."""
         pinned = copy(self)
         pinned._transports = self._transports[-1:]  # noqa: SLF001  # its own copy
@@ -156,8 +156,8 @@ class Upstream:
             self._transports.remove(borrowed)
 
     async def send(
-        self, request: Request, *, deadline: float | None = None, max_body: int = MAX_BODY
-    ) -> Reply:
+        self, request: HTTPRequest, *, deadline: float | None = None, max_body: int = MAX_BODY
+    ) -> HTTPResponse:
         """Return the reply to *request*, whatever its status.
 
         Args:
@@ -166,7 +166,7 @@ class Upstream:
             max_body: Largest accepted body in bytes.
 
         Raises:
-            UpstreamFailure: `CONNECT`, `TIMEOUT`, `TRANSPORT`, `ENCODING` or `TOO_LARGE`; no other
+            HTTPFailure: `CONNECT`, `TIMEOUT`, `TRANSPORT`, `ENCODING` or `TOO_LARGE`; no other
                 exception, whatever the transport raises.
         """
         try:
@@ -176,15 +176,15 @@ class Upstream:
             reason = FailureReason.TIMEOUT
         except httpx.ConnectError:
             reason = FailureReason.CONNECT
-        except UpstreamFailure as failure:
+        except HTTPFailure as failure:
             reason = failure.reason
         except Exception as error:  # noqa: BLE001  # a transport may raise anything
             logger.debug("Outbound HTTP failed with %s.", type(error).__name__)
             reason = FailureReason.TRANSPORT
         # Raised outside the except block: a chained httpx error would carry the request.
-        raise UpstreamFailure(reason)
+        raise HTTPFailure(reason)
 
-    async def _send(self, request: Request, max_body: int) -> Reply:
+    async def _send(self, request: HTTPRequest, max_body: int) -> HTTPResponse:
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "identity",
@@ -206,11 +206,11 @@ class Upstream:
             client.stream(request.method, request.url, json=request.json, headers=headers) as reply,
         ):
             if reply.headers.get("content-encoding", "identity").lower() != "identity":
-                raise UpstreamFailure(FailureReason.ENCODING)
+                raise HTTPFailure(FailureReason.ENCODING)
             announced = reply.headers.get("content-length", "")
             if announced.isascii() and announced.isdigit() and int(announced[:20]) > max_body:
-                raise UpstreamFailure(FailureReason.TOO_LARGE)
-            return Reply(reply.status_code, reply.headers, await _read(reply, max_body))
+                raise HTTPFailure(FailureReason.TOO_LARGE)
+            return HTTPResponse(reply.status_code, reply.headers, await _read(reply, max_body))
 
 
 async def _read(reply: httpx.Response, max_body: int) -> bytes:
@@ -230,11 +230,11 @@ async def _read(reply: httpx.Response, max_body: int) -> bytes:
             if len(body) <= max_body:
                 raise
     if len(body) > max_body:
-        raise UpstreamFailure(FailureReason.TOO_LARGE)
+        raise HTTPFailure(FailureReason.TOO_LARGE)
     return bytes(body)
 
 
-def retry_after(reply: Reply, *, now: float) -> float | None:
+def retry_after(reply: HTTPResponse, *, now: float) -> float | None:
     """Return the seconds that a `Retry-After` field asks for, or `None` when it is unreadable.
 
     Args:

@@ -25,10 +25,10 @@ from cryptography.x509.oid import NameOID
 from fastapi_stepup import StepUpGuard
 from fastapi_stepup._http import (
     MAX_BODY,
-    Reply,
-    Request,
-    Upstream,
-    UpstreamFailure,
+    HTTPClient,
+    HTTPFailure,
+    HTTPRequest,
+    HTTPResponse,
     base_url,
     is_loopback,
     retry_after,
@@ -179,11 +179,11 @@ def sends_an_unknown_encoding(peer: Peer) -> None:
 )
 async def test_a_hostile_server_is_given_up_in_time(script: Script, reason: FailureReason) -> None:
     """Whatever a server does, the call ends soon, with one exception and one reason."""
-    upstream = Upstream(read_timeout=0.2, total_timeout=0.3)
+    http = HTTPClient(read_timeout=0.2, total_timeout=0.3)
     with listening(script) as server:
         started = time.perf_counter()
-        with pytest.raises(UpstreamFailure) as failure:
-            await upstream.send(Request("GET", server.url))
+        with pytest.raises(HTTPFailure) as failure:
+            await http.send(HTTPRequest("GET", server.url))
         assert time.perf_counter() - started < 3
     assert failure.value.reason is reason
     assert failure.value.__cause__ is None
@@ -194,9 +194,9 @@ async def test_a_hostile_server_is_given_up_in_time(script: Script, reason: Fail
 async def test_a_stalled_tls_handshake_is_given_up_in_time(connect_timeout: float) -> None:
     """The connect deadline covers TLS."""
     with listening(accepts_and_is_silent) as server:
-        upstream = Upstream(connect_timeout=connect_timeout)
-        with pytest.raises(UpstreamFailure, match="timeout"):
-            await upstream.send(Request("GET", server.url.replace("http:", "https:")))
+        http = HTTPClient(connect_timeout=connect_timeout)
+        with pytest.raises(HTTPFailure, match="timeout"):
+            await http.send(HTTPRequest("GET", server.url.replace("http:", "https:")))
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
@@ -213,8 +213,8 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) 
         with connection:
             seen.append(connection.recv(100))
 
-    with listening(impersonate) as server, pytest.raises(UpstreamFailure, match="connect"):
-        await Upstream().send(Request("GET", server.url.replace("http:", "https:"), "secret"))
+    with listening(impersonate) as server, pytest.raises(HTTPFailure, match="connect"):
+        await HTTPClient().send(HTTPRequest("GET", server.url.replace("http:", "https:"), "secret"))
     assert not any(seen)
 
 
@@ -248,8 +248,8 @@ async def test_nobody_listening_is_a_failed_connection() -> None:
     """A closed port is told apart from a server that breaks off."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(UpstreamFailure, match="connect"):
-        await Upstream().send(Request("GET", f"http://127.0.0.1:{port}"))
+    with pytest.raises(HTTPFailure, match="connect"):
+        await HTTPClient().send(HTTPRequest("GET", f"http://127.0.0.1:{port}"))
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(status: int) -> None:
             peer.answer(f"{status} Elsewhere", b"", f"Location: {target.url}/jwks.json")
 
         with listening(redirect) as server:
-            reply = await Upstream().send(Request("GET", server.url))
+            reply = await HTTPClient().send(HTTPRequest("GET", server.url))
     assert reply.status == status
     assert target.connections == 0
 
@@ -278,9 +278,9 @@ async def test_calls_share_nothing() -> None:
             peer.answer("200 OK", b"{}", "Set-Cookie: DSR=secret; Path=/", "Connection: keep-alive")
 
         with listening(sets_cookies) as giver:
-            upstream = Upstream()
+            http = HTTPClient()
             for _ in range(2):
-                reply = await upstream.send(Request("GET", giver.url))
+                reply = await http.send(HTTPRequest("GET", giver.url))
                 assert reply.cookie("DSR") == "secret"
             assert giver.connections == 2
     assert len(server.requests) == 2
@@ -291,8 +291,8 @@ async def test_what_is_sent() -> None:
     """One request with the bearer, the body and the fields that were asked for, and no more."""
     with listening() as server:
         body = {"code": "123456"}
-        request = Request("POST", server.url + "/v1/x", "P2x:secret", body, {"X-Extra": "1"})
-        reply = await Upstream().send(request)
+        request = HTTPRequest("POST", server.url + "/v1/x", "P2x:secret", body, {"X-Extra": "1"})
+        reply = await HTTPClient().send(request)
     head, _, sent = server.requests[0].partition(b"\r\n\r\n")
     fields = dict(line.split(": ", 1) for line in head.decode().lower().split("\r\n")[1:])
     assert head.startswith(b"POST /v1/x HTTP/1.1\r\n")
@@ -318,7 +318,7 @@ async def test_a_loopback_host_is_never_asked_through_a_proxy(
         monkeypatch.delenv(name, raising=False)
     with listening() as proxy, listening() as server:
         monkeypatch.setenv(variable, proxy.url)
-        await Upstream().send(Request("GET", server.url))
+        await HTTPClient().send(HTTPRequest("GET", server.url))
     assert (proxy.connections, server.connections) == (0, 1)
 
 
@@ -341,8 +341,10 @@ async def test_the_proxy_variables_are_honoured_for_https(
     with listening(refuses) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", no_proxy)
-        with pytest.raises(UpstreamFailure):
-            await Upstream().send(Request("GET", "https://descope.invalid/v2/keys/P2x", "secret"))
+        with pytest.raises(HTTPFailure):
+            await HTTPClient().send(
+                HTTPRequest("GET", "https://descope.invalid/v2/keys/P2x", "secret")
+            )
     assert len(seen) == connections
     assert all(request.startswith(b"CONNECT descope.invalid:443 ") for request in seen)
     assert not any(b"secret" in request for request in seen)
@@ -353,8 +355,8 @@ async def test_an_unusable_proxy_variable_is_a_failed_request(
 ) -> None:
     """A typo in the environment is answered like an outage, not with a crash."""
     monkeypatch.setenv("HTTPS_PROXY", "gopher://proxy")
-    with pytest.raises(UpstreamFailure, match="transport"):
-        await Upstream().send(Request("GET", "https://descope.invalid"))
+    with pytest.raises(HTTPFailure, match="transport"):
+        await HTTPClient().send(HTTPRequest("GET", "https://descope.invalid"))
 
 
 @pytest.mark.parametrize("status", [pytest.param(302, id="JW-082")])
@@ -375,7 +377,7 @@ async def test_a_callers_transport_brings_nothing_of_the_callers_client(status: 
         headers={"X-Mine": "1"},
     ) as client:
         await client.get("/y")
-        reply = await Upstream(transport).send(Request("GET", "https://keys.example/k"))
+        reply = await HTTPClient(transport).send(HTTPRequest("GET", "https://keys.example/k"))
     assert reply.status == status
     assert len(seen) == 2
     assert str(seen[1].url) == "https://keys.example/k"
@@ -401,9 +403,9 @@ async def test_a_closed_transport_is_a_failed_request(
     await client.aclose()
     with (
         caplog.at_level(logging.DEBUG, logger="fastapi_stepup"),
-        pytest.raises(UpstreamFailure, match="transport"),
+        pytest.raises(HTTPFailure, match="transport"),
     ):
-        await Upstream(_Closed(client)).send(Request("GET", "https://keys.example", "secret"))
+        await HTTPClient(_Closed(client)).send(HTTPRequest("GET", "https://keys.example", "secret"))
     assert [record.getMessage() for record in caplog.records] == [
         f"Outbound HTTP failed with {error}."
     ]
@@ -424,7 +426,7 @@ class _Lent(httpx.AsyncBaseTransport):
 async def test_a_callers_transport_is_not_closed() -> None:
     """It is lent: its owner closes it, and may use it on."""
     transport = _Lent()
-    reply = await Upstream(transport).send(Request("GET", "https://keys.example"))
+    reply = await HTTPClient(transport).send(HTTPRequest("GET", "https://keys.example"))
     assert reply.json_object() == {"to": "keys.example"}
     assert not transport.closed
     await transport.aclose()
@@ -443,7 +445,7 @@ async def test_a_callers_transport_is_not_closed() -> None:
 def test_what_is_no_transport_is_refused(transport: Any) -> None:
     """A client, a synchronous transport or another library's fail at construction."""
     with pytest.raises(ConfigurationError, match=r"httpx\.AsyncBaseTransport"):
-        Upstream(transport())
+        HTTPClient(transport())
 
 
 @pytest.mark.parametrize("name", ["connect_timeout", "read_timeout", "total_timeout"])
@@ -457,7 +459,7 @@ def test_what_is_no_transport_is_refused(transport: Any) -> None:
 def test_a_timeout_must_be_a_sane_number(name: str, value: Any) -> None:
     """No deadline can be turned off."""
     with pytest.raises(ConfigurationError, match="Timeouts are seconds"):
-        Upstream(**{name: value})
+        HTTPClient(**{name: value})
 
 
 async def test_rerouting_nests_overlaps_and_ends() -> None:
@@ -466,20 +468,20 @@ async def test_rerouting_nests_overlaps_and_ends() -> None:
     def named(name: str) -> httpx.MockTransport:
         return httpx.MockTransport(lambda _: httpx.Response(200, json={"name": name}))
 
-    async def where(upstream: Upstream) -> object:
-        return (await upstream.send(Request("GET", "https://x.example"))).json_object()["name"]
+    async def where(http: HTTPClient) -> object:
+        return (await http.send(HTTPRequest("GET", "https://x.example"))).json_object()["name"]
 
-    upstream = Upstream(named("own"))
-    pinned = upstream.pinned()
-    first, second = upstream.rerouted(named("first")), upstream.rerouted(named("second"))
+    http = HTTPClient(named("own"))
+    pinned = http.pinned()
+    first, second = http.rerouted(named("first")), http.rerouted(named("second"))
     first.__enter__()
-    inner = upstream.pinned()
+    inner = http.pinned()
     second.__enter__()
-    assert await where(upstream) == "second"
+    assert await where(http) == "second"
     first.__exit__(None, None, None)
-    assert await where(upstream) == "second"
+    assert await where(http) == "second"
     second.__exit__(None, None, None)
-    assert [await where(u) for u in (upstream, pinned, inner)] == ["own", "own", "first"]
+    assert [await where(u) for u in (http, pinned, inner)] == ["own", "own", "first"]
 
 
 @pytest.mark.parametrize(
@@ -503,11 +505,11 @@ async def test_a_transport_may_announce_any_length(
 
     failed: FailureReason | None = None
     try:
-        reply = await Upstream(httpx.MockTransport(answer)).send(
-            Request("GET", "https://x.example")
+        reply = await HTTPClient(httpx.MockTransport(answer)).send(
+            HTTPRequest("GET", "https://x.example")
         )
         assert reply.body == b"{}"
-    except UpstreamFailure as failure:
+    except HTTPFailure as failure:
         failed = failure.reason
     assert failed is reason
 
@@ -538,15 +540,15 @@ async def test_a_transport_of_ones_own_has_the_same_cap(
     """A stream that goes on after it was closed is left alone."""
     async with aclosing(body()) as pieces:
         transport = httpx.MockTransport(lambda _: httpx.Response(200, content=pieces))
-        with pytest.raises(UpstreamFailure, match="too_large"):
-            await Upstream(transport).send(Request("GET", "https://x.example"))
+        with pytest.raises(HTTPFailure, match="too_large"):
+            await HTTPClient(transport).send(HTTPRequest("GET", "https://x.example"))
 
 
 async def test_a_body_that_was_read_already_has_the_same_cap() -> None:
     """`httpx.Response(200, json=…)` in a mock transport is no way around it."""
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=b" " * (MAX_BODY + 1)))
-    with pytest.raises(UpstreamFailure, match="too_large"):
-        await Upstream(transport).send(Request("GET", "https://x.example"))
+    with pytest.raises(HTTPFailure, match="too_large"):
+        await HTTPClient(transport).send(HTTPRequest("GET", "https://x.example"))
 
 
 @pytest.mark.parametrize(
@@ -554,8 +556,8 @@ async def test_a_body_that_was_read_already_has_the_same_cap() -> None:
 )
 def test_a_body_that_is_no_json_object_is_a_failure(body: bytes) -> None:
     """The reason is given and nothing of the body."""
-    with pytest.raises(UpstreamFailure, match="not_json"):
-        Reply(200, httpx.Headers(), body).json_object()
+    with pytest.raises(HTTPFailure, match="not_json"):
+        HTTPResponse(200, httpx.Headers(), body).json_object()
 
 
 @pytest.mark.parametrize(
@@ -571,7 +573,7 @@ def test_a_body_that_is_no_json_object_is_a_failure(body: bytes) -> None:
 def test_a_cookie_of_the_reply_can_be_read(fields: list[str], value: str | None) -> None:
     """Only what this very reply sets, by its exact name."""
     headers = httpx.Headers([("Set-Cookie", field) for field in fields])
-    assert Reply(200, headers, b"").cookie("DSR") == value
+    assert HTTPResponse(200, headers, b"").cookie("DSR") == value
 
 
 @pytest.mark.parametrize(
@@ -590,7 +592,7 @@ def test_a_cookie_of_the_reply_can_be_read(fields: list[str], value: str | None)
 def test_retry_after_is_read_in_both_its_forms(value: str, seconds: float | None) -> None:
     """A number of seconds or a date; `None` for all else."""
     headers = httpx.Headers({"Retry-After": value}, encoding="utf-8")
-    assert retry_after(Reply(503, headers, b""), now=1_800_000_000) == seconds
+    assert retry_after(HTTPResponse(503, headers, b""), now=1_800_000_000) == seconds
 
 
 @pytest.mark.parametrize(

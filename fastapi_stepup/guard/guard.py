@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.routing import NoMatchFound
 from starlette.websockets import WebSocket, WebSocketState
 
-from fastapi_stepup._http import Upstream, base_url as checked_base_url
+from fastapi_stepup._http import HTTPClient, base_url as checked_base_url
 from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup.challenge import Challenge
 from fastapi_stepup.claims import CLAIMS_SCOPE_KEY, Claims
@@ -112,7 +112,7 @@ class StepUpGuard(SetOnce):
         verifier: Verifies tokens.
         descope: Talks to Descope for the helper routes.
         credentials: Finds the token of a connection.
-        upstream: Sends the outbound requests of *descope*.
+        http: Sends the outbound requests of *descope*.
         realm: The protection space named in challenges; the project id by default.
         warmup: What entering the guard (or its lifespan) does about keys: `"require"` fails the
             start without them, `"best-effort"` tries and goes on, `"lazy"` waits for a request.
@@ -132,7 +132,7 @@ class StepUpGuard(SetOnce):
         verifier: TokenVerifier,
         descope: DescopeClient,
         credentials: CredentialReader,
-        upstream: Upstream,
+        http: HTTPClient,
         realm: str | None = None,
         warmup: Warmup = "best-effort",
         report_only: bool = False,
@@ -158,7 +158,7 @@ class StepUpGuard(SetOnce):
         self._emit = on_event if isinstance(on_event, Emitter) else Emitter(on_event)
         if report_only:
             logger.warning("Report-only mode: step-up is not enforced, refusals are reported.")
-        self._upstream = upstream
+        self._http = http
         self._helper_routes: list[HelperRoutes] = []
 
     @classmethod
@@ -233,16 +233,16 @@ class StepUpGuard(SetOnce):
             name, chosen = BASE_URL_VARIABLE, os.environ.get(BASE_URL_VARIABLE) or None
         url = checked_base_url(name, base_url_for(project) if chosen is None else chosen)
         # Descope answers a sign-in when the message is sent, which takes longer than a key set.
-        upstream = Upstream(transport, read_timeout=DEADLINE, total_timeout=DEADLINE)
+        http = HTTPClient(transport, read_timeout=DEADLINE, total_timeout=DEADLINE)
         emitter = Emitter(on_event)
-        descope = DescopeClient(project, base_url=url, upstream=upstream, clock=clock)
+        descope = DescopeClient(project, base_url=url, http=http, clock=clock)
         if static_keys is None:
             keys = JWKSCache(
                 descope.keys_url,
                 algorithms=algorithms,
                 ttl=keys_ttl,
                 max_stale=keys_max_stale,
-                upstream=Upstream(transport),
+                http=HTTPClient(transport),
                 on_event=emitter,
                 wall=clock,
             )
@@ -275,7 +275,7 @@ class StepUpGuard(SetOnce):
                 refresh_cookie=refresh_cookie,
                 allowed_origins=allowed_origins,
             ),
-            upstream=upstream,
+            http=http,
             realm=realm,
             warmup=warmup,
             report_only=report_only,
@@ -502,8 +502,8 @@ class StepUpGuard(SetOnce):
         What was cached before is set aside and comes back at the end, so nothing learnt from one
         side is ever used for the other.
         """
-        keys = self.keys.set_aside(Upstream(transport))
-        with self._upstream.rerouted(transport), keys, self.verifier.set_aside():
+        keys = self.keys.set_aside(HTTPClient(transport))
+        with self._http.rerouted(transport), keys, self.verifier.set_aside():
             yield
 
     def __repr__(self) -> str:

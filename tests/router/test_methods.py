@@ -17,7 +17,7 @@ from fastapi_stepup import (
     StepUpPolicy,
     stepup_router,
 )
-from fastapi_stepup._http import Upstream
+from fastapi_stepup._http import HTTPClient
 from fastapi_stepup.errors import ConfigurationError, InvalidToken
 from fastapi_stepup.router.flow import masked
 from fastapi_stepup.testing import DescopeEmulator, SigningKey, Tokens, assert_step_up_challenge
@@ -141,7 +141,7 @@ def test_session_says_how_it_was_stepped_up(ann: Person, way: Way) -> None:
 async def test_refresh_rotation(guard: StepUpGuard, way: Way, mode: dict[str, Any]) -> None:
     """The refresh token that came back goes on and rotates; one that rotated away is refused."""
     with signed_in(guard, rotate_refresh=True, **mode) as ann:
-        client = DescopeClient(guard.project_id, upstream=Upstream(ann.descope.transport))
+        client = DescopeClient(guard.project_id, http=HTTPClient(ann.descope.transport))
         old = ann.tokens
         rotated = await client.refresh(old.refresh_token)
         assert rotated.refresh_token is not None

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import httpx
 
-from fastapi_stepup._http import Upstream
+from fastapi_stepup._http import HTTPClient
 from fastapi_stepup.errors import InvalidToken, KeysUnavailable
 from fastapi_stepup.events import Event
 from fastapi_stepup.testing.keys import SigningKey
@@ -93,8 +93,8 @@ class Bench:
 
     def __post_init__(self) -> None:
         given = {"monotonic": self.clock, "wall": self.clock, "on_event": self.events.append}
-        upstream = Upstream(httpx.MockTransport(self.endpoint))
-        self.keys = JWKSCache(URL, **{"upstream": upstream, **given, **self.options})
+        http = HTTPClient(httpx.MockTransport(self.endpoint))
+        self.keys = JWKSCache(URL, **{"http": http, **given, **self.options})
 
     @property
     def fetches(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
-from fastapi_stepup._http import Reply, Request, Upstream, UpstreamFailure, retry_after
+from fastapi_stepup._http import HTTPClient, HTTPFailure, HTTPRequest, HTTPResponse, retry_after
 from fastapi_stepup.errors import (
     DeliveryUnavailable,
     DescopeError,
@@ -90,24 +90,24 @@ class DescopeClient(DescopeRequests):
     Args:
         project_id: The Descope project.
         base_url: Where the API is; see `base_url_for`.
-        upstream: Sends the requests.
+        http: Sends the requests.
         deadline: Seconds for each request, connect to last byte.
         clock: Gives epoch seconds.
     """
 
-    upstream: Upstream
+    http: HTTPClient
 
     def __init__(
         self,
         project_id: str,
         *,
         base_url: str = DEFAULT_BASE_URL,
-        upstream: Upstream | None = None,
+        http: HTTPClient | None = None,
         deadline: float = DEADLINE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(project_id, base_url=base_url)
-        self.upstream = upstream or Upstream()
+        self.http = http or HTTPClient()
         self._deadline = deadline
         self._clock = clock
 
@@ -274,20 +274,20 @@ class DescopeClient(DescopeRequests):
         request = self.exchange_sso_request(code)
         return read_tokens(await self._redeem(request, ProviderRejected()))
 
-    async def _for_user(self, request: Request) -> Reply:
+    async def _for_user(self, request: HTTPRequest) -> HTTPResponse:
         return await self._expect(request, {400: _revoked(), 401: _revoked()})
 
-    async def _start(self, request: Request) -> Reply:
+    async def _start(self, request: HTTPRequest) -> HTTPResponse:
         return await self._expect(request, {400: DeliveryUnavailable(), 401: _revoked()})
 
-    async def _prove(self, request: Request, rejected: StepUpError) -> Reply:
+    async def _prove(self, request: HTTPRequest, rejected: StepUpError) -> HTTPResponse:
         return await self._expect(request, {400: rejected, 401: rejected})
 
-    async def _redeem(self, request: Request, rejected: StepUpError) -> Reply:
+    async def _redeem(self, request: HTTPRequest, rejected: StepUpError) -> HTTPResponse:
         """Send a proof that names no user, so that a bad token can only be the proof itself."""
         return await self._expect(request, {400: rejected, 401: rejected}, bad_token=rejected)
 
-    async def _poll(self, request: Request) -> DescopeTokens | None:
+    async def _poll(self, request: HTTPRequest) -> DescopeTokens | None:
         reply = await self._send(request)
         if reply.status == _OK:
             return read_tokens(reply)
@@ -298,28 +298,28 @@ class DescopeClient(DescopeRequests):
 
     async def _expect(
         self,
-        request: Request,
+        request: HTTPRequest,
         by_status: dict[int, StepUpError],
         *,
         bad_token: StepUpError | None = None,
-    ) -> Reply:
+    ) -> HTTPResponse:
         reply = await self._send(request)
         if reply.status != _OK:
             raise self._refusal(reply, by_status, bad_token or _revoked())
         return reply
 
-    async def _send(self, request: Request) -> Reply:
+    async def _send(self, request: HTTPRequest) -> HTTPResponse:
         exchanging = _exchanging.set(True)
         try:
-            return await self.upstream.send(request, deadline=self._deadline, max_body=MAX_REPLY)
-        except UpstreamFailure as failure:
+            return await self.http.send(request, deadline=self._deadline, max_body=MAX_REPLY)
+        except HTTPFailure as failure:
             nonsense = failure.reason in {"encoding", "too_large"}
         finally:
             _exchanging.reset(exchanging)
         raise DescopeError if nonsense else DescopeUnavailable()
 
     def _refusal(
-        self, reply: Reply, by_status: dict[int, StepUpError], bad_token: StepUpError
+        self, reply: HTTPResponse, by_status: dict[int, StepUpError], bad_token: StepUpError
     ) -> StepUpError:
         """Map an error reply by Descope's code where it is known, else by status, never by text.
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, get_args
 from urllib.parse import urlencode
 
-from fastapi_stepup._http import Request
+from fastapi_stepup._http import HTTPRequest
 from fastapi_stepup._immutable import SetOnce
 
 Delivery = Literal["email", "sms", "voice", "whatsapp"]
@@ -43,88 +43,96 @@ class DescopeRequests(SetOnce):
         """Where the project's public keys are."""
         return f"{self.base_url}/v2/keys/{self.project_id}"
 
-    def me_request(self, refresh_token: str) -> Request:
+    def me_request(self, refresh_token: str) -> HTTPRequest:
         """Build the request for the user behind a refresh token."""
         return self._request("/v1/auth/me", None, refresh_token, method="GET")
 
-    def refresh_request(self, refresh_token: str) -> Request:
+    def refresh_request(self, refresh_token: str) -> HTTPRequest:
         """Build the request for a fresh session."""
         return self._request("/v1/auth/refresh", {}, refresh_token)
 
-    def start_otp_request(self, delivery: Delivery, login_id: str, refresh_token: str) -> Request:
+    def start_otp_request(
+        self, delivery: Delivery, login_id: str, refresh_token: str
+    ) -> HTTPRequest:
         """Build the OTP sign-in that steps up."""
         body = {"loginId": login_id, "loginOptions": _STEP_UP}
         return self._request(f"/v1/auth/otp/signin/{delivery}", body, refresh_token)
 
-    def verify_otp_request(self, delivery: Delivery, login_id: str, code: str) -> Request:
+    def verify_otp_request(self, delivery: Delivery, login_id: str, code: str) -> HTTPRequest:
         """Build the OTP verification; Descope links it to the sign-in by the login id alone."""
         return self._request(f"/v1/auth/otp/verify/{delivery}", {"loginId": login_id, "code": code})
 
-    def verify_totp_request(self, login_id: str, code: str, refresh_token: str) -> Request:
+    def verify_totp_request(self, login_id: str, code: str, refresh_token: str) -> HTTPRequest:
         """Build the check of an authenticator app's code: the whole step-up in one call."""
         body = {"loginId": login_id, "code": code, "loginOptions": _STEP_UP}
         return self._request("/v1/auth/totp/verify", body, refresh_token)
 
     def start_magic_link_request(
         self, delivery: LinkDelivery, login_id: str, uri: str, refresh_token: str
-    ) -> Request:
+    ) -> HTTPRequest:
         """Build the magic-link sign-in; the message links to *uri* with `t=<token>`."""
         body = {"loginId": login_id, "URI": uri, "loginOptions": _STEP_UP}
         return self._request(f"/v1/auth/magiclink/signin/{delivery}", body, refresh_token)
 
-    def verify_magic_link_request(self, token: str) -> Request:
+    def verify_magic_link_request(self, token: str) -> HTTPRequest:
         """Build the exchange of a magic link's token."""
         return self._request("/v1/auth/magiclink/verify", {"token": token})
 
-    def start_enchanted_link_request(self, login_id: str, uri: str, refresh_token: str) -> Request:
+    def start_enchanted_link_request(
+        self, login_id: str, uri: str, refresh_token: str
+    ) -> HTTPRequest:
         """Build the enchanted-link sign-in; the message links to *uri* with `t=<token>`."""
         body = {"loginId": login_id, "URI": uri, "loginOptions": _STEP_UP}
         return self._request("/v1/auth/enchantedlink/signin/email", body, refresh_token)
 
-    def verify_enchanted_link_request(self, token: str) -> Request:
+    def verify_enchanted_link_request(self, token: str) -> HTTPRequest:
         """Build what the page does that an enchanted link opens; it gets no tokens."""
         return self._request("/v1/auth/enchantedlink/verify", {"token": token})
 
-    def poll_enchanted_link_request(self, pending_ref: str) -> Request:
+    def poll_enchanted_link_request(self, pending_ref: str) -> HTTPRequest:
         """Build the question whether the link has been opened."""
         body = {"pendingRef": pending_ref}
         return self._request("/v1/auth/enchantedlink/pending-session", body)
 
-    def start_notp_request(self, login_id: str, refresh_token: str) -> Request:
+    def start_notp_request(self, login_id: str, refresh_token: str) -> HTTPRequest:
         """Build the WhatsApp sign-in in which the user sends the message."""
         body = {"loginId": login_id, "loginOptions": {"stepup": True}}
         return self._request("/v1/auth/notp/whatsapp/signin", body, refresh_token)
 
-    def poll_notp_request(self, pending_ref: str) -> Request:
+    def poll_notp_request(self, pending_ref: str) -> HTTPRequest:
         """Build the question whether the WhatsApp message has come."""
         return self._request("/v1/auth/notp/pending-session", {"pendingRef": pending_ref})
 
-    def start_passkey_request(self, login_id: str, origin: str, refresh_token: str) -> Request:
+    def start_passkey_request(self, login_id: str, origin: str, refresh_token: str) -> HTTPRequest:
         """Build the start of a WebAuthn sign-in on the pages of *origin*."""
         body = {"loginId": login_id, "origin": origin, "loginOptions": _STEP_UP}
         return self._request("/v1/auth/webauthn/signin/start", body, refresh_token)
 
-    def finish_passkey_request(self, transaction_id: str, credential: Mapping[str, Any]) -> Request:
+    def finish_passkey_request(
+        self, transaction_id: str, credential: Mapping[str, Any]
+    ) -> HTTPRequest:
         """Build the end of a WebAuthn sign-in; *credential* travels as JSON text."""
         response = json.dumps(credential, separators=(",", ":"))
         body = {"transactionId": transaction_id, "response": response}
         return self._request("/v1/auth/webauthn/signin/finish", body)
 
-    def start_oauth_request(self, provider: str, redirect_uri: str, refresh_token: str) -> Request:
+    def start_oauth_request(
+        self, provider: str, redirect_uri: str, refresh_token: str
+    ) -> HTTPRequest:
         """Build the start of a social login."""
         query = urlencode({"provider": provider, "redirectURL": redirect_uri})
         return self._request(f"/v1/auth/oauth/authorize?{query}", _STEP_UP, refresh_token)
 
-    def exchange_oauth_request(self, code: str) -> Request:
+    def exchange_oauth_request(self, code: str) -> HTTPRequest:
         """Build the exchange of a social login's code."""
         return self._request("/v1/auth/oauth/exchange", {"code": code})
 
-    def start_sso_request(self, tenant: str, redirect_uri: str, refresh_token: str) -> Request:
+    def start_sso_request(self, tenant: str, redirect_uri: str, refresh_token: str) -> HTTPRequest:
         """Build the start of a login at a tenant's own identity provider."""
         query = urlencode({"tenant": tenant, "redirectURL": redirect_uri})
         return self._request(f"/v1/auth/sso/authorize?{query}", _STEP_UP, refresh_token)
 
-    def exchange_sso_request(self, code: str) -> Request:
+    def exchange_sso_request(self, code: str) -> HTTPRequest:
         """Build the exchange of a single sign-on's code."""
         return self._request("/v1/auth/sso/exchange", {"code": code})
 
@@ -135,7 +143,7 @@ class DescopeRequests(SetOnce):
         secret: str | None = None,
         *,
         method: str = "POST",
-    ) -> Request:
+    ) -> HTTPRequest:
         bearer = self.project_id if secret is None else f"{self.project_id}:{secret}"
         headers = {"x-descope-project-id": self.project_id}
-        return Request(method, self.base_url + path, bearer=bearer, json=body, headers=headers)
+        return HTTPRequest(method, self.base_url + path, bearer=bearer, json=body, headers=headers)

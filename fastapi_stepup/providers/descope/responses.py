@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from fastapi_stepup._http import Reply, UpstreamFailure, is_loopback
+from fastapi_stepup._http import HTTPFailure, HTTPResponse, is_loopback
 from fastapi_stepup._json import parse_object
 from fastapi_stepup.errors import DescopeError
 from fastapi_stepup.providers.descope.requests import Delivery
@@ -106,7 +106,7 @@ class PasskeyChallenge:
     options: dict[str, Any]
 
 
-def read_tokens(reply: Reply) -> DescopeTokens:
+def read_tokens(reply: HTTPResponse) -> DescopeTokens:
     """Parse the tokens of a reply, in the body or (cookie mode) in its own `Set-Cookie` fields.
 
     Raises:
@@ -125,7 +125,7 @@ def read_tokens(reply: Reply) -> DescopeTokens:
     )
 
 
-def read_user(reply: Reply) -> DescopeUser:
+def read_user(reply: HTTPResponse) -> DescopeUser:
     """Parse the user of a `me` reply.
 
     Raises:
@@ -160,7 +160,7 @@ def read_user(reply: Reply) -> DescopeUser:
     )
 
 
-def read_destination(reply: Reply, delivery: Delivery) -> str:
+def read_destination(reply: HTTPResponse, delivery: Delivery) -> str:
     """Parse the masked address that a code or link went to.
 
     Raises:
@@ -169,7 +169,7 @@ def read_destination(reply: Reply, delivery: Delivery) -> str:
     return _masked(_object(reply), "maskedEmail" if delivery == "email" else "maskedPhone")
 
 
-def read_pending_link(reply: Reply) -> PendingLink:
+def read_pending_link(reply: HTTPResponse) -> PendingLink:
     """Parse the start of an enchanted link.
 
     Raises:
@@ -184,7 +184,7 @@ def read_pending_link(reply: Reply) -> PendingLink:
     )
 
 
-def read_done(reply: Reply) -> None:
+def read_done(reply: HTTPResponse) -> None:
     """Parse a reply that tells no more than that it is done.
 
     Raises:
@@ -193,7 +193,7 @@ def read_done(reply: Reply) -> None:
     _object(reply)
 
 
-def read_pending_message(reply: Reply) -> PendingMessage:
+def read_pending_message(reply: HTTPResponse) -> PendingMessage:
     """Parse the start of a WhatsApp sign-in by the user's own message.
 
     Raises:
@@ -208,7 +208,7 @@ def read_pending_message(reply: Reply) -> PendingMessage:
     )
 
 
-def read_passkey_challenge(reply: Reply) -> PasskeyChallenge:
+def read_passkey_challenge(reply: HTTPResponse) -> PasskeyChallenge:
     """Parse the start of a WebAuthn sign-in.
 
     Raises:
@@ -224,7 +224,7 @@ def read_passkey_challenge(reply: Reply) -> PasskeyChallenge:
     return PasskeyChallenge(Secret(_required(body, "transactionId", _MAX_TEXT)), public_key)
 
 
-def read_authorization_uri(reply: Reply) -> str:
+def read_authorization_uri(reply: HTTPResponse) -> str:
     """Parse where to send the user for a provider's login.
 
     Raises:
@@ -233,19 +233,19 @@ def read_authorization_uri(reply: Reply) -> str:
     return _web_url(_object(reply), "url")
 
 
-def error_code(reply: Reply) -> str:
+def error_code(reply: HTTPResponse) -> str:
     """Return Descope's error code, or the empty string where there is none."""
     try:
         code = reply.json_object().get("errorCode")
-    except UpstreamFailure:
+    except HTTPFailure:
         return ""
     return code if isinstance(code, str) else ""
 
 
-def _object(reply: Reply) -> dict[str, Any]:
+def _object(reply: HTTPResponse) -> dict[str, Any]:
     try:
         return reply.json_object()
-    except UpstreamFailure:
+    except HTTPFailure:
         pass
     raise DescopeError
 

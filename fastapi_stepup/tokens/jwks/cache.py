@@ -27,10 +27,10 @@ import anyio.lowlevel
 from cachetools import TTLCache
 
 from fastapi_stepup._http import (
-    Reply,
-    Request,
-    Upstream,
-    UpstreamFailure,
+    HTTPClient,
+    HTTPFailure,
+    HTTPRequest,
+    HTTPResponse,
     base_url,
     retry_after,
 )
@@ -103,9 +103,9 @@ class Snapshot:
 
 @dataclass(slots=True, eq=False)
 class _World:
-    """All that was learnt through one upstream; nothing in it is ever used for another."""
+    """All that was learnt through one HTTP client; nothing in it is ever used for another."""
 
-    upstream: Upstream
+    http: HTTPClient
     negative: TTLCache[str, None]
     tokens_at: float
     tokens: float = float(UNKNOWN_KID_BURST)
@@ -157,7 +157,7 @@ class JWKSCache(SetOnce):
     """Holds the verification keys of one issuer and finds them by `kid`.
 
     Guarantees: readers never wait except on the very first use and past the hard limit, and then no
-    longer than the upstream's total deadline; one fetch per event loop at a time, which no
+    longer than the HTTP client's total deadline; one fetch per event loop at a time, which no
     cancelled request can kill; a failed fetch never empties the set; an answer that was asked for
     earlier never replaces a later one; an unknown `kid` costs at most two forced fetches and one
     more per *cooldown*, however many are tried; keys that break the key policy
@@ -180,7 +180,7 @@ class JWKSCache(SetOnce):
         max_stale: Seconds after the last good fetch past which nothing is served; 0 for never
             serving a stale set.
         cooldown: Seconds between forced fetches for unknown kids once the burst of two is spent.
-        upstream: Sends the requests, the way it goes when the cache is made; later rerouting of
+        http: Sends the requests, the way it goes when the cache is made; later rerouting of
             it does not reach the cache (`set_aside` does).
         on_event: Called with each event.
         monotonic: A clock that never goes back, in seconds.
@@ -201,7 +201,7 @@ class JWKSCache(SetOnce):
         ttl: float = TTL,
         max_stale: float = MAX_STALE,
         cooldown: float = UNKNOWN_KID_COOLDOWN,
-        upstream: Upstream | None = None,
+        http: HTTPClient | None = None,
         on_event: EventHook | Emitter | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -221,13 +221,13 @@ class JWKSCache(SetOnce):
         self._lock = threading.RLock()
         self._generations = count(1)
         self._aloft: set[_Flight] = set()
-        self._world = self._new_world((upstream or Upstream()).pinned())
+        self._world = self._new_world((http or HTTPClient()).pinned())
         self._worlds = [self._world]
         _caches.add(self)
 
-    def _new_world(self, upstream: Upstream) -> _World:
+    def _new_world(self, http: HTTPClient) -> _World:
         negative: TTLCache[str, None] = TTLCache(NEGATIVE_KIDS, NEGATIVE_TTL, timer=self._monotonic)
-        return _World(upstream, negative, self._monotonic())
+        return _World(http, negative, self._monotonic())
 
     @classmethod
     def static(
@@ -255,7 +255,7 @@ class JWKSCache(SetOnce):
         members = jwks.get("keys") if isinstance(jwks, Mapping) else None
         try:
             keys, skipped = cache._usable_keys(members)
-        except UpstreamFailure as failure:
+        except HTTPFailure as failure:
             msg = (
                 f"The static key set cannot be used ({failure.reason.value}): it takes a parsed "
                 f"JWK set with 1 to {MAX_KEYS} public keys, each with kid, kty and a fitting alg."
@@ -277,16 +277,16 @@ class JWKSCache(SetOnce):
         return cache
 
     @contextmanager
-    def set_aside(self, upstream: Upstream | None = None) -> Iterator[None]:
+    def set_aside(self, http: HTTPClient | None = None) -> Iterator[None]:
         """Work on an empty cache until the block ends, then have the old state back.
 
         A fetch that is under way goes on to where it was going, and what it brings is kept for the
         state it was meant for. Blocks may nest and overlap; the latest one that is open counts.
 
         Args:
-            upstream: Sends the requests meanwhile.
+            http: Sends the requests meanwhile.
         """
-        world = self._new_world(self._world.upstream if upstream is None else upstream.pinned())
+        world = self._new_world(self._world.http if http is None else http.pinned())
         with self._lock:
             self._worlds.append(world)
             self._world = world
@@ -490,7 +490,7 @@ class JWKSCache(SetOnce):
 
     def _take_off(self, world: _World, loop: object) -> _Flight:
         """Start a fetch in this event loop, which owes nothing to the request that starts it."""
-        overdue = anyio.current_time() + world.upstream.total_timeout + _GRACE
+        overdue = anyio.current_time() + world.http.total_timeout + _GRACE
         flight = _Flight(world, loop, world.snapshot, overdue)
         with self._lock:
             # Loops that were closed over a fetch: nobody else would ever let go of them.
@@ -513,7 +513,7 @@ class JWKSCache(SetOnce):
             with flight.scope:
                 await anyio.lowlevel.checkpoint()
                 self._land(flight, await self._fetch(flight))
-        except UpstreamFailure as failure:
+        except HTTPFailure as failure:
             self._fail(flight, failure.reason, failure.retry_after)
         except Exception:  # noqa: BLE001  # nobody awaits this task; a set must survive anything
             logger.debug("Fetching the key set failed in a way nobody thought of.", exc_info=True)
@@ -538,21 +538,21 @@ class JWKSCache(SetOnce):
             flight.scope.cancel()
             await flight.done.wait()
 
-    async def _fetch(self, flight: _Flight) -> Reply:
+    async def _fetch(self, flight: _Flight) -> HTTPResponse:
         """Return the reply to a conditional request, made again once if that is worth while."""
-        deadline = anyio.current_time() + flight.world.upstream.total_timeout
+        deadline = anyio.current_time() + flight.world.http.total_timeout
         reply = await self._attempt(flight, 1, deadline)
         pause = random.uniform(*_RETRY_PAUSE)  # noqa: S311  # jitter, not a secret
         if _is_passing(reply, now=self._wall()) and anyio.current_time() + pause < deadline:
             await anyio.sleep(pause)
             reply = await self._attempt(flight, 2, deadline)
-        if isinstance(reply, UpstreamFailure):
+        if isinstance(reply, HTTPFailure):
             raise reply
         return reply
 
     async def _attempt(
         self, flight: _Flight, attempt: int, deadline: float
-    ) -> Reply | UpstreamFailure:
+    ) -> HTTPResponse | HTTPFailure:
         self._emit(FetchStarted(attempt))
         with self._lock:
             flight.world.sequence += 1
@@ -560,47 +560,45 @@ class JWKSCache(SetOnce):
         flight.monotonic, flight.wall = self._monotonic(), self._wall()
         etag = None if flight.base is None else flight.base.etag
         headers = {} if etag is None else {"If-None-Match": etag}
-        request = Request("GET", self.url, headers=headers)
+        request = HTTPRequest("GET", self.url, headers=headers)
         try:
-            return await flight.world.upstream.send(
-                request, deadline=deadline - anyio.current_time()
-            )
-        except UpstreamFailure as failure:
+            return await flight.world.http.send(request, deadline=deadline - anyio.current_time())
+        except HTTPFailure as failure:
             return failure
 
-    def _land(self, flight: _Flight, reply: Reply) -> None:
+    def _land(self, flight: _Flight, reply: HTTPResponse) -> None:
         """Put the set of *reply* in force, or refuse the reply as a failed fetch."""
         base = flight.base
         if reply.status == 304 and base is not None and base.etag is not None:  # noqa: PLR2004
             if not _same_etag(reply.headers.get("etag", base.etag), base.etag):
                 self._forget_etag(flight)
-                raise UpstreamFailure(FailureReason.NOT_MODIFIED)
+                raise HTTPFailure(FailureReason.NOT_MODIFIED)
             self._put(flight, reply, base.keys, base.etag)
             return
         keys, skipped = self._read(reply)
         if self._put(flight, reply, MappingProxyType(keys), _etag(reply)):
             self._tell_skipped(flight.world, skipped)
 
-    def _read(self, reply: Reply) -> tuple[dict[str, VerificationKey], list[Skipped]]:
+    def _read(self, reply: HTTPResponse) -> tuple[dict[str, VerificationKey], list[Skipped]]:
         if reply.status != 200:  # noqa: PLR2004
             asked = retry_after(reply, now=self._wall())
-            raise UpstreamFailure(_status_reason(reply.status), retry_after=asked)
+            raise HTTPFailure(_status_reason(reply.status), retry_after=asked)
         return self._usable_keys(reply.json_object().get("keys"))
 
     def _usable_keys(self, members: Any) -> tuple[dict[str, VerificationKey], list[Skipped]]:
         if not isinstance(members, list):
-            raise UpstreamFailure(FailureReason.NOT_A_KEY_SET)
+            raise HTTPFailure(FailureReason.NOT_A_KEY_SET)
         if len(members) > MAX_KEYS:
-            raise UpstreamFailure(FailureReason.TOO_MANY_KEYS)
+            raise HTTPFailure(FailureReason.TOO_MANY_KEYS)
         keys, skipped = load_keys(members, self.algorithms)
         if not keys:
-            raise UpstreamFailure(FailureReason.NO_USABLE_KEY)
+            raise HTTPFailure(FailureReason.NO_USABLE_KEY)
         return keys, skipped
 
     def _put(
         self,
         flight: _Flight,
-        reply: Reply,
+        reply: HTTPResponse,
         keys: Mapping[str, VerificationKey],
         etag: str | None,
     ) -> bool:
@@ -712,7 +710,7 @@ def _after_fork_in_child() -> None:
 getattr(os, "register_at_fork", dict)(after_in_child=_after_fork_in_child)
 
 
-def _lifetime(reply: Reply, default: float, longest: float) -> float:
+def _lifetime(reply: HTTPResponse, default: float, longest: float) -> float:
     """Return how long *reply* says that it is fresh, within bounds, else *default*."""
     field_value: str = reply.headers.get("cache-control", "")
     directives = [
@@ -740,9 +738,9 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _is_passing(reply: Reply | UpstreamFailure, *, now: float) -> bool:
+def _is_passing(reply: HTTPResponse | HTTPFailure, *, now: float) -> bool:
     """Whether a failure may be over in a moment, and the other side did not ask to wait."""
-    if isinstance(reply, UpstreamFailure):
+    if isinstance(reply, HTTPFailure):
         return reply.reason in _RETRYABLE
     busy = reply.status >= 500 or reply.status == 429  # noqa: PLR2004
     return busy and retry_after(reply, now=now) is None
@@ -759,7 +757,7 @@ def _status_reason(status: int) -> FailureReason:
     return by_class.get(status // 100, FailureReason.STATUS)
 
 
-def _etag(reply: Reply) -> str | None:
+def _etag(reply: HTTPResponse) -> str | None:
     value: str = reply.headers.get("etag", "")
     return value if _ENTITY_TAG.fullmatch(value) else None
 

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from fastapi_stepup import DescopeClient
-from fastapi_stepup._http import Upstream
+from fastapi_stepup._http import HTTPClient
 from fastapi_stepup.errors import DescopeError, DescopeUnavailable, StepUpError
 from fastapi_stepup.providers.descope.responses import DescopeUser, Secret
 from fastapi_stepup.testing.server import served
@@ -98,7 +98,7 @@ class Descope(httpx.AsyncBaseTransport):
     @property
     def client(self) -> DescopeClient:
         """A client that talks to it."""
-        return DescopeClient("P1", upstream=Upstream(self), clock=lambda: NOW)
+        return DescopeClient("P1", http=HTTPClient(self), clock=lambda: NOW)
 
 
 def answering(status: int, body: object, **headers: str) -> Descope:
@@ -292,7 +292,7 @@ class Endless(httpx.AsyncByteStream):
 async def test_slow_reply_is_given_up_at_the_deadline() -> None:
     """Neither silence nor a dripping body holds a request longer than the deadline."""
     descope = Descope(lambda: httpx.Response(200, stream=Endless(b" ")))
-    client = DescopeClient("P1", upstream=Upstream(descope), deadline=0.2)
+    client = DescopeClient("P1", http=HTTPClient(descope), deadline=0.2)
     started = time.monotonic()
 
     with pytest.raises(DescopeUnavailable):

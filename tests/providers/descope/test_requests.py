@@ -17,7 +17,7 @@ from descope import (
 )
 
 from fastapi_stepup import DescopeClient
-from fastapi_stepup._http import Upstream
+from fastapi_stepup._http import HTTPClient
 from fastapi_stepup.providers.descope.requests import (
     DELIVERIES,
     LINK_DELIVERIES,
@@ -342,7 +342,7 @@ async def test_a_cookie_that_was_set_is_never_sent() -> None:
         }
         return httpx.Response(200, json=body, headers={"Set-Cookie": cookie})
 
-    client = DescopeClient("P1", upstream=Upstream(httpx.MockTransport(answer)))
+    client = DescopeClient("P1", http=HTTPClient(httpx.MockTransport(answer)))
     await client.start_otp("email", ANN, "refresh-of-ann")
     verified = await client.verify_otp("email", ANN, "123456")
     refreshed = await client.refresh("refresh-of-bob")

@@ -19,7 +19,7 @@ import anyio.from_thread
 import httpx
 import pytest
 
-from fastapi_stepup._http import Reply, Request, Upstream
+from fastapi_stepup._http import HTTPClient, HTTPRequest, HTTPResponse
 from fastapi_stepup.errors import ConfigurationError, FailureReason, InvalidToken, KeysUnavailable
 from fastapi_stepup.events import (
     FetchFailed,
@@ -1148,18 +1148,18 @@ async def test_stale_serving_is_told_once_a_second() -> None:
     await bench.settle()
 
 
-class _Surprising(Upstream):
-    """An upstream with a bug in it."""
+class _Surprising(HTTPClient):
+    """An HTTP client with a bug in it."""
 
     async def send(
-        self, request: Request, *, deadline: float | None = None, max_body: int = 65536
-    ) -> Reply:
+        self, request: HTTPRequest, *, deadline: float | None = None, max_body: int = 65536
+    ) -> HTTPResponse:
         raise KeyError("surprise")
 
 
 async def test_an_unexpected_failure_is_a_failure_like_any_other() -> None:
     """Nobody awaits the fetch, so whatever goes wrong in it is counted and nothing escapes."""
-    bench = Bench(options={"upstream": _Surprising()})
+    bench = Bench(options={"http": _Surprising()})
     assert await bench.outcome("k1") == "unavailable"
     assert bench.keys.health().last_error is FailureReason.UNEXPECTED
 
@@ -1167,8 +1167,8 @@ async def test_an_unexpected_failure_is_a_failure_like_any_other() -> None:
 async def test_one_refresh_has_one_deadline_for_both_of_its_tries() -> None:
     """A waiter waits for the total deadline, not for one per try."""
     endpoint = Endpoint(gate=anyio.Event())
-    upstream = Upstream(httpx.MockTransport(endpoint), total_timeout=0.1)
-    bench = Bench(endpoint, options={"upstream": upstream})
+    http = HTTPClient(httpx.MockTransport(endpoint), total_timeout=0.1)
+    bench = Bench(endpoint, options={"http": http})
     started = anyio.current_time()
     assert await bench.outcomes("k1", "k1") == ["unavailable"] * 2
     assert anyio.current_time() - started < 0.4
@@ -1186,8 +1186,8 @@ async def test_a_fetch_that_ignores_its_deadline_holds_nobody_for_ever() -> None
             await stuck.wait()
         return await endpoint(request)
 
-    upstream = Upstream(httpx.MockTransport(ignore_cancellation), total_timeout=0.05)
-    bench = Bench(endpoint, options={"upstream": upstream})
+    http = HTTPClient(httpx.MockTransport(ignore_cancellation), total_timeout=0.05)
+    bench = Bench(endpoint, options={"http": http})
     flight = bench.keys._take_off(bench.keys._world, _running_loop())
     flight.overdue = anyio.current_time() + 0.1
     assert await bench.outcome("k1") == "unavailable"
@@ -1237,10 +1237,10 @@ def test_a_static_set_without_a_usable_key_is_refused(jwks: Any, word: str) -> N
 
 
 async def test_static_keys_can_be_set_aside() -> None:
-    """While they are, keys come from the upstream, as in a test against the emulator."""
+    """While they are, keys come over HTTP, as in a test against the emulator."""
     endpoint = Endpoint(keys=[jwk("k2", 1)])
     keys = JWKSCache.static(STATIC, url=URL)
-    with keys.set_aside(Upstream(httpx.MockTransport(endpoint))):
+    with keys.set_aside(HTTPClient(httpx.MockTransport(endpoint))):
         assert (await keys.key("k2")).kid == "k2"
         assert keys.cached("k1") is None
     assert keys.cached("k1") is not None
@@ -1254,7 +1254,7 @@ async def test_what_is_set_aside_comes_back_as_it_was() -> None:
     assert await bench.outcomes("k1", "x") == ["found", "unknown"]
     real = bench.keys.cached("k1")
     generations = {bench.keys.generation}
-    with bench.keys.set_aside(Upstream(httpx.MockTransport(other))):
+    with bench.keys.set_aside(HTTPClient(httpx.MockTransport(other))):
         assert bench.keys.health().state == "empty"
         assert bench.keys.generation == 0
         assert await bench.outcome("k1") == "found"
@@ -1284,7 +1284,7 @@ async def test_a_fetch_in_flight_lands_where_it_was_sent_from() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(ask, "k1")
         await anyio.wait_all_tasks_blocked()
-        with bench.keys.set_aside(Upstream(httpx.MockTransport(other))):
+        with bench.keys.set_aside(HTTPClient(httpx.MockTransport(other))):
             group.start_soon(ask, "k2")
             await anyio.wait_all_tasks_blocked()
             bench.endpoint.gate.set()
@@ -1298,18 +1298,18 @@ async def test_a_fetch_in_flight_lands_where_it_was_sent_from() -> None:
 
 
 async def test_a_retry_goes_where_the_first_try_went() -> None:
-    """Rerouting the upstream between two tries of one refresh does not divert the second one."""
+    """Rerouting the HTTP client between two tries of one refresh does not divert the second one."""
     transport = Endpoint()
-    upstream = Upstream(httpx.MockTransport(transport))
-    bench = Bench(transport, options={"upstream": upstream})
+    http = HTTPClient(httpx.MockTransport(transport))
+    bench = Bench(transport, options={"http": http})
     transport.break_down()
     stranger = Endpoint(keys=[jwk("stranger", 1)])
     async with anyio.create_task_group() as group:
         group.start_soon(bench.outcome, "k1")
         await anyio.wait_all_tasks_blocked()
         with (
-            upstream.rerouted(httpx.MockTransport(stranger)),
-            bench.keys.set_aside(Upstream(httpx.MockTransport(stranger))),
+            http.rerouted(httpx.MockTransport(stranger)),
+            bench.keys.set_aside(HTTPClient(httpx.MockTransport(stranger))),
         ):
             await bench.settle()
     assert bench.fetches == 2
@@ -1332,7 +1332,7 @@ def test_blocks_that_set_aside_may_overlap() -> None:
 
 async def test_a_cache_without_a_hook_is_silent() -> None:
     """Events cost nothing where nobody listens."""
-    keys = JWKSCache(URL, upstream=Upstream(httpx.MockTransport(Endpoint())))
+    keys = JWKSCache(URL, http=HTTPClient(httpx.MockTransport(Endpoint())))
     with pytest.raises(InvalidToken):
         await keys.key("nobody")
 

@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
 from fastapi_stepup import JWKSCache, RequireSession, StepUpGuard, TokenVerifier
-from fastapi_stepup._http import Upstream
+from fastapi_stepup._http import HTTPClient
 from fastapi_stepup.errors import InvalidToken, KeysUnavailable
 from fastapi_stepup.events import Event, HardExpired, UnknownKid
 from fastapi_stepup.testing import DescopeEmulator
@@ -42,7 +42,7 @@ class Site:
         self.descope = DescopeEmulator(PROJECT, clock=self.clock, session_lifetime=86400)
         keys = JWKSCache(
             f"https://api.descope.com{KEYS_PATH}/{PROJECT}",
-            upstream=Upstream(self.descope.transport),
+            http=HTTPClient(self.descope.transport),
             on_event=self.events.append,
             monotonic=self.clock,
             wall=self.clock,
@@ -316,7 +316,7 @@ def test_an_app_that_stops_during_a_background_fetch_is_quiet(
         with TestClient(_app(guard, lifespan=guard.lifespan)) as client:
             assert client.get("/me", headers=ann.headers).status_code == 200
             world = guard.keys._world
-            world.upstream = Upstream(httpx.MockTransport(stalled))
+            world.http = HTTPClient(httpx.MockTransport(stalled))
             guard.keys._wall = lambda: time.time() + age
             assert client.get("/me", headers=ann.headers).status_code == 200
             assert guard.keys._aloft
@@ -424,9 +424,9 @@ def test_rejections_hold_without_assertions(option: str) -> None:
         "import asyncio, json\n"
         "import httpx\n"
         "from fastapi_stepup import JWKSCache, errors\n"
-        "from fastapi_stepup._http import Upstream, base_url\n"
+        "from fastapi_stepup._http import HTTPClient, base_url\n"
         "answer = lambda _: httpx.Response(200, json={'keys': [{'kty': 'oct', 'k': 'AA'}]})\n"
-        "keys = JWKSCache('https://x.example', upstream=Upstream(httpx.MockTransport(answer)))\n"
+        "keys = JWKSCache('https://x.example', http=HTTPClient(httpx.MockTransport(answer)))\n"
         "try:\n"
         "    asyncio.run(keys.key('k'))\n"
         "except errors.KeysUnavailable:\n"
@@ -434,7 +434,7 @@ def test_rejections_hold_without_assertions(option: str) -> None:
         "for build in (\n"
         "    lambda: JWKSCache('https://x.example', ttl=-1),\n"
         "    lambda: base_url('url', 'http://x.example'),\n"
-        "    lambda: Upstream(total_timeout=0),\n"
+        "    lambda: HTTPClient(total_timeout=0),\n"
         "):\n"
         "    try:\n"
         "        build()\n"

@@ -1,6 +1,5 @@
 """Outbound HTTP with limits: one request, one bounded reply, nothing kept between calls."""
 
-import logging
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from importlib.metadata import version
-from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -18,9 +16,10 @@ import anyio
 import httpx
 
 from fastapi_stepup._json import parse_object
+from fastapi_stepup._log import logger
+from fastapi_stepup._options import is_number
+from fastapi_stepup._urls import is_loopback
 from fastapi_stepup.errors import ConfigurationError, FailureReason
-
-logger: Final = logging.getLogger("fastapi_stepup")
 
 USER_AGENT: Final = f"fastapi-stepup/{version('fastapi-stepup')}"
 CONNECT_TIMEOUT: Final = 2.0
@@ -28,12 +27,8 @@ READ_TIMEOUT: Final = 3.0
 TOTAL_TIMEOUT: Final = 5.0
 MAX_BODY: Final = 64 * 1024
 
-_MAX_PRINTABLE: Final = 0x7E
 _MAX_TIMEOUT: Final = 300
 _OVERRUN: Final = 256 * 1024  # more than a connection can have read ahead
-_PORTS: Final = {"https": 443, "http": 80}
-_UNWANTED: Final = frozenset('@?#\\%"<>^`{|}')
-_warned_about: Final[set[str]] = set()
 
 
 class HTTPFailure(Exception):
@@ -131,8 +126,7 @@ class HTTPClient:
         total_timeout: float = TOTAL_TIMEOUT,
     ) -> None:
         for timeout in (connect_timeout, read_timeout, total_timeout):
-            number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-            if not number or not 0 < timeout <= _MAX_TIMEOUT:
+            if not is_number(timeout) or not 0 < timeout <= _MAX_TIMEOUT:
                 msg = f"Timeouts are seconds, more than 0 and up to {_MAX_TIMEOUT}."
                 raise ConfigurationError(msg)
         self._transports = [None if transport is None else _Borrowed(transport)]
@@ -272,52 +266,3 @@ class _Borrowed(httpx.AsyncBaseTransport):
 @lru_cache(maxsize=1)
 def _tls_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
-
-
-def base_url(name: str, value: str) -> str:
-    """Return *value* as a base URL: scheme and host in lower case, no trailing slash.
-
-    What is joined to it is appended as text, so a path in it stays. The default port is left out.
-
-    Args:
-        name: The option's name, for the message.
-        value: An https URL; plain http only for a loopback host, which logs one warning.
-
-    Raises:
-        ConfigurationError: Another scheme, plain http to another host, no host, user info, a
-            query, a fragment, a dot segment, or a character that does not belong into a URL.
-    """
-    msg = (
-        f"{name} must be an https URL such as https://api.descope.com (plain http only for a "
-        "loopback host), without user info, query and fragment."
-    )
-    if not isinstance(value, str) or not all(" " < c <= chr(_MAX_PRINTABLE) for c in value):
-        raise ConfigurationError(msg)
-    try:
-        parts = urlsplit(value)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise ConfigurationError(msg) from None
-    unwanted = not _UNWANTED.isdisjoint(value) or not {".", ".."}.isdisjoint(parts.path.split("/"))
-    if parts.scheme not in _PORTS or not host or unwanted or port == 0:
-        raise ConfigurationError(msg)
-    if parts.scheme == "http":
-        if not is_loopback(host):
-            raise ConfigurationError(msg)
-        if parts.netloc not in _warned_about:
-            _warned_about.add(parts.netloc)
-            logger.warning("%s is plain http on a loopback host: for development only.", name)
-    authority = f"[{host}]" if ":" in host else host
-    if port is not None and port != _PORTS[parts.scheme]:
-        authority += f":{port}"
-    return f"{parts.scheme}://{authority}{parts.path.rstrip('/')}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether *host* can only be this machine: `localhost`, `127.0.0.0/8` or `::1`."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -11,11 +11,9 @@ from typing import Any, get_args
 
 import pytest
 
+from fastapi_stepup._emitter import MAX_WAITING_EVENTS, SLOW_HOOK, Emitter
 from fastapi_stepup.errors import ConfigurationError, FailureReason, RejectReason
 from fastapi_stepup.events import (
-    MAX_WAITING_EVENTS,
-    SLOW_HOOK,
-    Emitter,
     Event,
     FetchStarted,
     TokenRejected,

@@ -29,10 +29,9 @@ from fastapi_stepup._http import (
     HTTPFailure,
     HTTPRequest,
     HTTPResponse,
-    base_url,
-    is_loopback,
     retry_after,
 )
+from fastapi_stepup._urls import checked_base_url as base_url, is_loopback
 from fastapi_stepup.errors import ConfigurationError, FailureReason
 from tests.support.raw_server import Peer, Script, listening
 

@@ -16,14 +16,18 @@ from starlette.requests import HTTPConnection
 from starlette.routing import NoMatchFound
 from starlette.websockets import WebSocket, WebSocketState
 
-from fastapi_stepup._http import HTTPClient, base_url as checked_base_url
+from fastapi_stepup._emitter import Emitter
+from fastapi_stepup._http import HTTPClient
 from fastapi_stepup._immutable import SetOnce
+from fastapi_stepup._log import logger
+from fastapi_stepup._options import Duration, project_id as checked_project_id
+from fastapi_stepup._urls import checked_base_url, origin_of
 from fastapi_stepup.challenge import Challenge
 from fastapi_stepup.claims import CLAIMS_SCOPE_KEY, Claims
 from fastapi_stepup.errors import ConfigurationError, KeysUnavailable, StepUpError, StepUpRequired
-from fastapi_stepup.events import Emitter, EventHook, ReportOnly, logger
+from fastapi_stepup.events import EventHook, ReportOnly
 from fastapi_stepup.guard.credentials import CredentialReader, header_fields
-from fastapi_stepup.policy.policy import Duration, StepUpPolicy
+from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.providers.descope.client import DEADLINE, DescopeClient, base_url_for
 from fastapi_stepup.tokens.cache import VERDICTS
 from fastapi_stepup.tokens.jwks.cache import MAX_STALE, TTL, JWKSCache, KeysHealth
@@ -32,8 +36,6 @@ from fastapi_stepup.tokens.verifier import (
     LEEWAY,
     RevocationHook,
     TokenVerifier,
-    checked_project_id,
-    origin_of,
 )
 
 Warmup = Literal["require", "best-effort", "lazy"]

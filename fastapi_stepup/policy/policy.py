@@ -4,20 +4,16 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final, Literal
 
+from fastapi_stepup._options import Duration, duration
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError, ImpersonationRefused, StepUpRequired
 
-Duration = int | float | timedelta | str
 Requirement = Literal["step_up", "amr", "acr"]
 Reason = Literal["missing", "expired"]
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
 _JUST_NOW: Final = 60
-_LONGEST: Final = 10 * 365 * 86400
 _VALUE: Final = re.compile(r"[!#-\[\]-~]+")
 
 
@@ -69,7 +65,7 @@ class StepUpPolicy:
         amr: Iterable[str] | str = (),
         acr: Iterable[str] | str = (),
     ) -> None:
-        seconds = None if max_age is None else whole_seconds("max_age", max_age)
+        seconds = None if max_age is None else duration("max_age", max_age)
         object.__setattr__(self, "max_age", seconds)
         object.__setattr__(self, "amr", _values("amr", amr))
         object.__setattr__(self, "acr", _values("acr", acr))
@@ -109,33 +105,6 @@ class StepUpPolicy:
                 amr=self.amr,
                 unmet_after_step_up=claims.stepped_up and now - claims.issued_at <= _JUST_NOW,
             )
-
-
-def whole_seconds(name: str, value: Duration) -> int:
-    """Return a duration as whole seconds.
-
-    Args:
-        name: The option's name, for the message.
-        value: Seconds, a `timedelta`, or digits and one of `s`, `m`, `h`, `d`.
-
-    Raises:
-        ConfigurationError: Negative, fractional, endless, of another type or not readable.
-    """
-    seconds: float | None = None
-    if isinstance(value, timedelta):
-        seconds = value.total_seconds()
-    elif isinstance(value, str):
-        found = _DURATION.fullmatch(value)
-        seconds = None if found is None else int(found[1]) * _UNITS[found[2]]
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = value
-    if seconds is None or not 0 <= seconds <= _LONGEST or seconds != int(seconds):
-        msg = (
-            f"{name}={value!r} is not a duration: give whole seconds (300), a timedelta, or a "
-            'string such as "90s", "5m", "2h" or "1d", from 0 to ten years.'
-        )
-        raise ConfigurationError(msg)
-    return int(seconds)
 
 
 def _values(name: str, values: Iterable[str] | str) -> tuple[str, ...]:

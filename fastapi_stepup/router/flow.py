@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from fastapi_stepup._secret import Secret
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import (
     CrossSiteRequest,
@@ -22,7 +23,7 @@ from fastapi_stepup.errors import (
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.providers.descope.client import DescopeClient
 from fastapi_stepup.providers.descope.requests import Delivery
-from fastapi_stepup.providers.descope.responses import DescopeTokens, DescopeUser, Secret
+from fastapi_stepup.providers.descope.responses import DescopeTokens, DescopeUser
 from fastapi_stepup.router.rate_limits import Limiter, client_address
 from fastapi_stepup.router.schemas import (
     Callback,

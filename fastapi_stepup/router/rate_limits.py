@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from fastapi_stepup._log import logger
 from fastapi_stepup.errors import ConfigurationError, TooManyAttempts
-from fastapi_stepup.events import logger
 
 if TYPE_CHECKING:
     from limits import RateLimitItem

@@ -13,11 +13,11 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from fastapi_stepup._http import base_url
+from fastapi_stepup._log import logger
+from fastapi_stepup._urls import checked_redirect_uri
 from fastapi_stepup.browser.assets import asset_routes
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError, ImpersonationRefused, StepUpError
-from fastapi_stepup.events import logger
 from fastapi_stepup.guard.guard import HelperRoutes, StepUpGuard
 from fastapi_stepup.providers.descope.requests import DELIVERIES, Delivery
 from fastapi_stepup.router.flow import METHODS, NEED_REDIRECT_URI, OTP, Method, Route, Steps
@@ -140,7 +140,7 @@ def stepup_router(
         guard,
         limiter=_limiter(guard, limits, redis_url),
         redirect_uris=pages,
-        enroll_uri=None if enroll_uri is None else _page("enroll_uri", enroll_uri),
+        enroll_uri=None if enroll_uri is None else checked_redirect_uri("enroll_uri", enroll_uri),
         cookie_domain=cookie_domain,
     )
     steps.methods = [
@@ -304,7 +304,7 @@ def _pages(redirect_uris: object, methods: tuple[Method, ...]) -> tuple[str, ...
     if not isinstance(redirect_uris, Iterable) or isinstance(redirect_uris, str):
         msg = 'redirect_uris is a tuple such as ("https://shop.example/step-up",).'
         raise ConfigurationError(msg)
-    pages = [_page("redirect_uris", page) for page in redirect_uris]
+    pages = [checked_redirect_uri("redirect_uris", page) for page in redirect_uris]
     needing = sorted(NEED_REDIRECT_URI.intersection(methods))
     if needing and not pages:
         msg = f"{', '.join(needing)} lead back to a page of yours: name it in redirect_uris."
@@ -323,17 +323,6 @@ def _check_domain(cookie_domain: object, guard: StepUpGuard) -> None:
         # RFC 6265bis section 4.1.3.2: a browser drops such a cookie when it has a Domain.
         msg = "A cookie named __Host-… has no domain: leave cookie_domain out."
         raise ConfigurationError(msg)
-
-
-def _page(name: str, uri: object) -> str:
-    """Return *uri* if a browser may be sent there: https, or http on a loopback host."""
-    text = uri if isinstance(uri, str) else ""
-    base, _, query = text.partition("?")
-    base_url(name, base)
-    if not query.isascii() or not query.isprintable() or any(c in query for c in ' #"<>\\'):
-        msg = f"The query of a URI in {name} must be percent-encoded and without a fragment."
-        raise ConfigurationError(msg)
-    return text
 
 
 def _limiter(

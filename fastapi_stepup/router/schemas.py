@@ -7,9 +7,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from starlette.requests import ClientDisconnect, Request
 
 from fastapi_stepup._json import parse_object
+from fastapi_stepup._secret import Secret
 from fastapi_stepup.errors import BodyTooLarge, InvalidBody, UnsupportedMediaType
 from fastapi_stepup.providers.descope.requests import Delivery, LinkDelivery
-from fastapi_stepup.providers.descope.responses import Secret
 from fastapi_stepup.tokens.jws import MAX_TOKEN
 
 MAX_REQUEST_BODY: Final = MAX_TOKEN + 16 * 1024

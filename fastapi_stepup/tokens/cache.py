@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from cachetools import LRUCache
 
+from fastapi_stepup._emitter import Emitter
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError
-from fastapi_stepup.events import Emitter, TokenCache
+from fastapi_stepup.events import TokenCache
 from fastapi_stepup.tokens.jwk import VerificationKey
 
 VERDICTS: Final = 4096

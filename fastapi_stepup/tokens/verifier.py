@@ -1,14 +1,16 @@
 """TokenVerifier: a session token in, its verified claims out."""
 
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from inspect import isawaitable
 from typing import Any, Final, NoReturn
-from urllib.parse import urlsplit
 
+from fastapi_stepup import _options
+from fastapi_stepup._emitter import Emitter
 from fastapi_stepup._json import parse_object
+from fastapi_stepup._log import logger
+from fastapi_stepup._options import Duration
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import (
     ConfigurationError,
@@ -17,8 +19,7 @@ from fastapi_stepup.errors import (
     RevocationUnavailable,
     StepUpError,
 )
-from fastapi_stepup.events import Emitter, EventHook, TokenCache, TokenRejected, logger
-from fastapi_stepup.policy.policy import Duration, whole_seconds
+from fastapi_stepup.events import EventHook, TokenCache, TokenRejected
 from fastapi_stepup.tokens.cache import VERDICTS, VerdictCache
 from fastapi_stepup.tokens.jwk import VerificationKey
 from fastapi_stepup.tokens.jwks.cache import JWKSCache
@@ -33,7 +34,6 @@ REFRESH_NAME: Final = "DSR"
 _MAX_LEEWAY: Final = 60
 _MAX_SUBJECT: Final = 256
 _LATEST: Final = 32_503_680_000  # the year 3000: what datetime and people can still handle
-_PROJECT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class TokenVerifier:
@@ -119,7 +119,7 @@ class TokenVerifier:
         on_event: EventHook | Emitter | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        project = checked_project_id(project_id)
+        project = _options.project_id(project_id)
         parser = JWSParser(tuple(keys.algorithms), types=types, max_size=max_token_size)
         emit = on_event if isinstance(on_event, Emitter) else Emitter(on_event)
         rules = {
@@ -416,21 +416,6 @@ def _moment(members: dict[str, Any], name: str) -> float:
     return float(value)
 
 
-def checked_project_id(project_id: Any) -> str:
-    """Return *project_id* when it may go into a path and a host name.
-
-    Raises:
-        ConfigurationError: It is missing, or not 1 to 64 letters, digits, `_` and `-`.
-    """
-    if not isinstance(project_id, str) or not _PROJECT_ID.fullmatch(project_id):
-        msg = (
-            'The Descope project id is missing or malformed: pass project_id="P…" or set '
-            "DESCOPE_PROJECT_ID. You find it in the Descope console under Project Settings."
-        )
-        raise ConfigurationError(msg)
-    return project_id
-
-
 def _strings(name: str, values: Iterable[str]) -> frozenset[str]:
     listed = None if isinstance(values, str) else list(values)
     if listed is None or not all(isinstance(v, str) and v.strip() and "*" not in v for v in listed):
@@ -468,7 +453,7 @@ def _leeway(seconds: Any) -> float:
 
 
 def _lifetime(duration: Duration) -> int:
-    seconds = whole_seconds("max_lifetime", duration)
+    seconds = _options.duration("max_lifetime", duration)
     if seconds == 0:
         msg = "max_lifetime is None or at least one second."
         raise ConfigurationError(msg)
@@ -478,9 +463,3 @@ def _lifetime(duration: Duration) -> int:
 def _in_order(rules: dict[str, Any]) -> list[tuple[str, Any]]:
     """Return *rules* in a form that is the same for the same rules."""
     return [(n, sorted(v) if isinstance(v, frozenset) else v) for n, v in sorted(rules.items())]
-
-
-def origin_of(url: str) -> str:
-    """Return scheme, host and port of *url*, as an issuer on that host would start."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"

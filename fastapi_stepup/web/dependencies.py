@@ -7,10 +7,11 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
+from fastapi_stepup._options import Duration
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.guard.guard import StepUpGuard
-from fastapi_stepup.policy.policy import Duration, StepUpPolicy
+from fastapi_stepup.policy.policy import StepUpPolicy
 
 SCHEME_NAME: Final = "DescopeSession"
 SCHEME: Final = HTTPBearer(

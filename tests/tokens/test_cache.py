@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from fastapi_stepup import Claims, StepUpGuard
+from fastapi_stepup._emitter import Emitter
 from fastapi_stepup.errors import ConfigurationError, InvalidToken
-from fastapi_stepup.events import Emitter, Event, TokenCache
+from fastapi_stepup.events import Event, TokenCache
 from fastapi_stepup.testing import DescopeEmulator
 from fastapi_stepup.tokens.cache import MAX_CACHED_TOKEN, VERDICTS, VerdictCache, weigh
 from fastapi_stepup.tokens.jwk import VerificationKey, load_keys

@@ -9,10 +9,11 @@ looked at.
 
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from fastapi_stepup._http import HTTPFailure, HTTPResponse, is_loopback
+from fastapi_stepup._http import HTTPFailure, HTTPResponse
 from fastapi_stepup._json import parse_object
+from fastapi_stepup._secret import Secret
+from fastapi_stepup._urls import is_redirect_uri
 from fastapi_stepup.errors import DescopeError
 from fastapi_stepup.providers.descope.requests import Delivery
 
@@ -20,16 +21,6 @@ _MAX_TEXT: Final = 256
 _MAX_URL: Final = 4096
 _MAX_IMAGE: Final = 128 * 1024
 _HIDDEN: Final = "***"
-_UNSAFE: Final = frozenset(' "<>\\')  # browsers read some of them as something else
-
-
-class Secret(str):
-    """Text that no `repr` shows: not that of a container, nor that of a frame's variables."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "Secret()"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -273,20 +264,9 @@ def _masked(body: dict[str, Any], name: str) -> str:
 def _web_url(body: dict[str, Any], name: str) -> str:
     """Return a URL that a browser may be sent to: https, or http on a loopback host."""
     url = _required(body, name, _MAX_URL)
-    scheme, host = _origin(url)
-    is_safe = scheme == "https" or (scheme == "http" and is_loopback(host))
-    is_plain = url.isascii() and url.isprintable() and _UNSAFE.isdisjoint(url)
-    if not (host and is_safe and is_plain):
+    if not is_redirect_uri(url):
         raise DescopeError
     return url
-
-
-def _origin(url: str) -> tuple[str, str]:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "", ""
-    return parts.scheme, parts.hostname or ""
 
 
 def _number(body: dict[str, Any], name: str) -> int | None:

@@ -26,15 +26,17 @@ import anyio
 import anyio.lowlevel
 from cachetools import TTLCache
 
+from fastapi_stepup._emitter import Emitter
 from fastapi_stepup._http import (
     HTTPClient,
     HTTPFailure,
     HTTPRequest,
     HTTPResponse,
-    base_url,
     retry_after,
 )
 from fastapi_stepup._immutable import SetOnce
+from fastapi_stepup._log import logger
+from fastapi_stepup._urls import checked_base_url
 from fastapi_stepup.errors import (
     ConfigurationError,
     FailureReason,
@@ -43,7 +45,6 @@ from fastapi_stepup.errors import (
     RejectReason,
 )
 from fastapi_stepup.events import (
-    Emitter,
     EventHook,
     FetchFailed,
     FetchStarted,
@@ -53,7 +54,6 @@ from fastapi_stepup.events import (
     KidOutcome,
     StaleServed,
     UnknownKid,
-    logger,
     printable_kid,
 )
 from fastapi_stepup.tokens.jwk import MAX_KEYS, Skipped, VerificationKey, load_keys
@@ -206,7 +206,7 @@ class JWKSCache(SetOnce):
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.url: str = base_url("url", url)
+        self.url: str = checked_base_url("url", url)
         self.algorithms: frozenset[str] = allowed_algorithms(algorithms)
         self.ttl: float = _bounded("ttl", ttl, MIN_TTL, _DAY)
         self.max_stale: float = _bounded("max_stale", max_stale, 0, _DAY)

@@ -14,8 +14,9 @@ from starlette.types import Receive, Scope, Send
 
 from fastapi_stepup import DescopeClient
 from fastapi_stepup._http import HTTPClient
+from fastapi_stepup._secret import Secret
 from fastapi_stepup.errors import DescopeError, DescopeUnavailable, StepUpError
-from fastapi_stepup.providers.descope.responses import DescopeUser, Secret
+from fastapi_stepup.providers.descope.responses import DescopeUser
 from fastapi_stepup.testing.server import served
 
 ANN = "ann@example.com"

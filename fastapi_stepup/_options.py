@@ -1,0 +1,118 @@
+"""Checks of constructor arguments.
+
+Each returns the checked value or raises `ConfigurationError`.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from fastapi_stepup.errors import ConfigurationError
+
+Choice = TypeVar("Choice", bound=str)
+Duration = int | float | timedelta | str
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
+_LONGEST: Final = 10 * 365 * 86400
+_PROJECT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def is_number(value: object) -> bool:
+    """Return whether *value* is an int or a float. `True` and `False` are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def seconds(name: str, value: Any, low: float, high: float) -> float:
+    """Return *value* as seconds from *low* to *high*, both included."""
+    if not is_number(value) or not low <= value <= high:
+        msg = f"{name} is a number of seconds from {low:g} to {high:g}, not {value!r}."
+        raise ConfigurationError(msg)
+    return float(value)
+
+
+def duration(name: str, value: Any) -> int:
+    """Return a duration as whole seconds.
+
+    Args:
+        name: The option's name, for the message.
+        value: Seconds, a `timedelta`, or digits and one of `s`, `m`, `h`, `d`.
+
+    Raises:
+        ConfigurationError: Negative, fractional, endless, of another type or not readable.
+    """
+    length: float | None = None
+    if isinstance(value, timedelta):
+        length = value.total_seconds()
+    elif isinstance(value, str):
+        found = _DURATION.fullmatch(value)
+        length = None if found is None else int(found[1]) * _UNITS[found[2]]
+    elif is_number(value):
+        length = value
+    if length is None or not 0 <= length <= _LONGEST or length != int(length):
+        msg = (
+            f"{name}={value!r} is not a duration: give whole seconds (300), a timedelta, or a "
+            'string such as "90s", "5m", "2h" or "1d", from 0 to ten years.'
+        )
+        raise ConfigurationError(msg)
+    return int(length)
+
+
+def integer(name: str, value: Any, low: int, high: int) -> int:
+    """Return *value* as a whole number from *low* to *high*, both included."""
+    if type(value) is not int or not low <= value <= high:
+        msg = f"{name} is a whole number from {low} to {high}, not {value!r}."
+        raise ConfigurationError(msg)
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return *value* when it is `True` or `False`."""
+    if not isinstance(value, bool):
+        msg = f"{name} is True or False, not {value!r}."
+        raise ConfigurationError(msg)
+    return value
+
+
+def strings(name: str, values: Any) -> frozenset[str]:
+    """Return *values* as exact strings: neither empty ones nor wildcards."""
+    listed = None if isinstance(values, str) else list(values)
+    if listed is None or not all(isinstance(v, str) and v.strip() and "*" not in v for v in listed):
+        msg = f"{name} takes exact strings: no empty ones, no wildcards, no patterns."
+        raise ConfigurationError(msg)
+    return frozenset(listed)
+
+
+def one_of(name: str, value: Any, allowed: Iterable[Choice]) -> Choice:
+    """Return *value* when it is one of *allowed*."""
+    choices = tuple(allowed)
+    if isinstance(value, str):
+        for choice in choices:
+            if choice == value:
+                return choice
+    *others, last = (f'"{choice}"' for choice in choices)
+    msg = f"{name} is {', '.join(others)} or {last}, not {value!r}."
+    raise ConfigurationError(msg)
+
+
+def some_of(name: str, values: Any, allowed: tuple[Choice, ...]) -> tuple[Choice, ...]:
+    """Return *values* without duplicates, in their order; at least one, each one of *allowed*."""
+    listed: tuple[Any, ...] = ()
+    if isinstance(values, Iterable) and not isinstance(values, str):
+        listed = tuple(dict.fromkeys(values))
+    if not listed or not set(listed) <= set(allowed):
+        msg = f"{name} is a tuple of: {', '.join(allowed)}."
+        raise ConfigurationError(msg)
+    return listed
+
+
+def project_id(value: Any) -> str:
+    """Return *value* when it may go into a path and a host name: 1 to 64 of `A-Za-z0-9_-`."""
+    if not isinstance(value, str) or not _PROJECT_ID.fullmatch(value):
+        msg = (
+            'The Descope project id is missing or malformed: pass project_id="P…" or set '
+            "DESCOPE_PROJECT_ID. You find it in the Descope console under Project Settings."
+        )
+        raise ConfigurationError(msg)
+    return value

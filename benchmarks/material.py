@@ -102,7 +102,7 @@ class Missing(Exception):
 
 
 def peer(name: str) -> Any:
-    """Return the module *name* of somebody else.
+    """Return the module *name* of another package.
 
     Raises:
         Missing: It is not installed.

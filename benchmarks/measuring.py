@@ -7,7 +7,7 @@ one. The ratio is taken within each round, where both sides met the same weather
 the median over the rounds; the quartiles are printed next to it. Turns are no shorter because each
 one starts with the processor's caches full of what the others did.
 
-What only computes is measured in the CPU time of its thread, which stops while somebody else has
+What only computes is measured in the CPU time of its thread, which stops while another process has
 the core; what involves a server or a disk, in real time.
 
 Plain clocks do that. `pyperf` and `pytest-benchmark` run one benchmark to its end and then the

@@ -85,7 +85,7 @@ def test_every_subject_is_tested() -> None:
 
 
 def test_missing_peer_is_named() -> None:
-    """Whoever lacks something to compare with reads what, and how to get it."""
+    """A missing peer is named, with how to install it."""
     with pytest.raises(Missing, match=r"no_such_package is not installed.*extra bench"):
         peer("no_such_package")
 

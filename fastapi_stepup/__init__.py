@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from fastapi_stepup.web.decorators import requires_step_up
     from fastapi_stepup.web.dependencies import RequireSession, RequireStepUp
     from fastapi_stepup.web.install import install
-    from fastapi_stepup.web.middleware import StepUpMiddleware, StepUpRule
+    from fastapi_stepup.web.middleware import StepUpMiddleware
     from fastapi_stepup.web.route_inventory import GuardedRoute, guarded_routes
+    from fastapi_stepup.web.rules import StepUpRule
 
 __all__ = [
     "Challenge",
@@ -74,7 +75,7 @@ _HOMES = {
     "StepUpMiddleware": "web.middleware",
     "StepUpPolicy": "policy.policy",
     "StepUpQuestion": "client.auth",
-    "StepUpRule": "web.middleware",
+    "StepUpRule": "web.rules",
     "StepUpScript": "browser.assets",
     "StepUpTokens": "client.auth",
     "TokenVerifier": "tokens.verifier",

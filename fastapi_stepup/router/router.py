@@ -29,8 +29,8 @@ from fastapi_stepup.router.schemas import (
     UsableMethod,
     read_body,
 )
-from fastapi_stepup.web.decorators import GUARD_MARK
 from fastapi_stepup.web.dependencies import RequireSession
+from fastapi_stepup.web.markers import GUARD_MARK
 from fastapi_stepup.web.openapi import document_refusals
 
 # Each router's routes are named apart: a challenge must point to those of its own guard, with the

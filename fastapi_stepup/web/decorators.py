@@ -1,9 +1,9 @@
-"""requires_step_up: the guard on plain Starlette endpoints, as Starlette's own `requires` works."""
+"""requires_step_up: the guard on Starlette endpoints."""
 
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from starlette._utils import is_async_callable
 from starlette.concurrency import run_in_threadpool
@@ -14,8 +14,7 @@ from starlette.websockets import WebSocket
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.policy.policy import StepUpPolicy
-
-GUARD_MARK: Final = "__fastapi_stepup__"
+from fastapi_stepup.web.markers import mark
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -25,16 +24,16 @@ def requires_step_up(
 ) -> Callable[[Endpoint], Endpoint]:
     """Return a decorator that lets only sessions pass that meet *policy*.
 
-    For Starlette endpoints: functions with a `request` or `websocket` parameter (sync ones run in
-    the thread pool, as Starlette runs them), `HTTPEndpoint` and `WebSocketEndpoint` classes. The
-    claims are then in `claims_from(request)`. Refuses as the dependency does.
-
-    Stands next to the function: a decorator that registers the route, such as `@app.get(…)`, goes
-    above it, or what it registers is not guarded.
+    - Works on functions with a `request` or `websocket` parameter. Sync ones run in the thread
+      pool, as Starlette runs them.
+    - Works on `HTTPEndpoint` and `WebSocketEndpoint` classes.
+    - Leaves the claims in the scope for `claims_from(request)`.
+    - Refuses as the dependency does.
+    - Does not guard what a decorator below it registers: `@app.get(…)` goes above it.
 
     Args:
         guard: The guard that decides.
-        policy: What a session must meet; plain step-up by default.
+        policy: The policy that a session must meet; plain step-up by default.
 
     Raises:
         ConfigurationError: *guard* or *policy* is something else, or the decorated endpoint is
@@ -71,7 +70,7 @@ def _guarded_class(endpoint: Any, guard: StepUpGuard, policy: StepUpPolicy) -> A
         await super(guarded, self).dispatch()
 
     # Not on the class: a subclass that replaces `dispatch` is not guarded.
-    setattr(dispatch, GUARD_MARK, (guard, policy))
+    mark(dispatch, guard, policy)
     guarded: Any = type(endpoint.__name__, (endpoint,), {"dispatch": dispatch})
     guarded.__module__, guarded.__doc__ = endpoint.__module__, endpoint.__doc__
     guarded.__qualname__ = endpoint.__qualname__
@@ -101,5 +100,5 @@ def _guarded_function(endpoint: Any, guard: StepUpGuard, policy: StepUpPolicy) -
             return await endpoint(*args, **kwargs)
         return await run_in_threadpool(endpoint, *args, **kwargs)
 
-    setattr(guarded, GUARD_MARK, (guard, policy))
+    mark(guarded, guard, policy)
     return guarded

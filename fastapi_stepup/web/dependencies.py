@@ -23,8 +23,9 @@ SCHEME: Final = HTTPBearer(
 class RequireSession(SecurityBase):
     """Dependency that lets signed-in requests pass and gives the handler their `Claims`.
 
-    Works on HTTP and WebSocket routes, sync and async handlers, on a route, a router or the app.
-    Instances are immutable; equal ones run once per request. Does not ask for step-up.
+    - Works on HTTP and WebSocket routes, sync and async handlers, on a route, a router or the app.
+    - Instances are immutable. FastAPI runs equal ones once per request.
+    - Does not ask for step-up.
 
     ```python
     SignedIn = Annotated[Claims, Depends(RequireSession(guard))]
@@ -41,7 +42,7 @@ class RequireSession(SecurityBase):
     scheme_name: str
     guard: StepUpGuard
     policy: StepUpPolicy | None
-    _hash: int  # FastAPI asks for it several times a request.
+    _hash: int  # computed once: FastAPI asks several times a request
 
     def __init__(self, guard: StepUpGuard) -> None:
         self._set(guard, None)

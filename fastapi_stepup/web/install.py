@@ -1,28 +1,23 @@
-"""install: make an app answer refusals as bare problems, say so in OpenAPI, and let CORS pass."""
+"""install: bare problems, OpenAPI descriptions and readable challenges for an app."""
 
-from typing import Any, Final
+from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastapi_stepup.errors import ConfigurationError, StepUpError
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.web.cors import ChallengeExposure
 from fastapi_stepup.web.openapi import describe
 from fastapi_stepup.web.responses import problem_response
-
-_EXPOSE: Final = "Access-Control-Expose-Headers"
-_REFUSALS: Final = frozenset({400, 401, 429, 503})
-_FIELDS: Final = ("WWW-Authenticate", "Retry-After")
 
 _installed: WeakKeyDictionary[Starlette, WeakSet[StepUpGuard]] = WeakKeyDictionary()
 
 
 def install(app: Starlette, guard: StepUpGuard) -> None:
-    """Make *app* tell clients all about the refusals of *guard*.
+    """Make *app* describe the refusals of *guard* to clients.
 
     - Refusals are answered as `application/problem+json`. (Without it both frameworks answer them
       too, FastAPI wrapped in `{"detail": …}`.)
@@ -79,37 +74,3 @@ def _expose_challenges(app: Any) -> None:
     build = app.build_middleware_stack
     # Outside of every middleware, whenever it is added: CORSMiddleware would overwrite the field.
     app.build_middleware_stack = lambda: ChallengeExposure(build())
-
-
-class ChallengeExposure:
-    """Adds `WWW-Authenticate` and `Retry-After` to what a cross-origin page may read of a refusal.
-
-    Only where CORS already lets the page read the answer; what is exposed already stays.
-
-    Args:
-        app: The app whose answers pass through.
-
-    References:
-        Fetch standard, section 3.3.6; RFC 9449 section 7.1.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] in _REFUSALS:
-                headers = MutableHeaders(scope=message)
-                exposed = [part.strip() for part in headers.get(_EXPOSE, "").split(",")]
-                known = {part.lower() for part in exposed}
-                added = [n for n in _FIELDS if n in headers and n.lower() not in known]
-                if added and "access-control-allow-origin" in headers:
-                    headers[_EXPOSE] = ", ".join([*filter(None, exposed), *added])
-            await send(message)
-
-        await self.app(scope, receive, sending)

@@ -1,4 +1,4 @@
-"""What an app's OpenAPI schema says about step-up: security scheme, refusals, `x-step-up`."""
+"""Step-up in an app's OpenAPI schema: security scheme, refusals, `x-step-up`."""
 
 import re
 from collections.abc import Iterable
@@ -114,17 +114,18 @@ class StepUpRefusal(BaseModel):
 def describe(
     schema: dict[str, Any], app: Starlette, guard: StepUpGuard, *, around: Iterable[Starlette] = ()
 ) -> None:
-    """Add to *schema*, in place, what the guard answers on each operation it guards.
+    """Describe the guard in *schema*, in place.
 
-    For every guarded operation: the security scheme, the refusals with header, problem schema and
-    example, and `x-step-up` with the policy where one is asked. What the app already says about a
-    status stays. Operations behind a middleware rule are covered like those with a dependency.
+    - Adds to every guarded operation the security scheme, the refusals with header, problem schema
+      and example, and `x-step-up` with the policy where one is asked.
+    - Covers operations behind a middleware rule like those with a dependency.
+    - Does not change a description that the app has for a status.
 
     Args:
         schema: The schema of *app*.
         app: The app.
         guard: The guard.
-        around: Apps on which *app* may be mounted, and whose middleware stands in front of it.
+        around: Apps on which *app* may be mounted, whose middleware is then in front of it.
     """
     guarded = {
         (_openapi_path(route.path.removeprefix(prefix)), method.lower()): route
@@ -165,7 +166,7 @@ def document_refusals(statuses: Iterable[int]) -> dict[int | str, dict[str, Any]
 
 
 def _unwrap_refusals(schema: dict[str, Any]) -> bool:
-    """Make the refusals of the helper routes bare problems; tell whether there are any."""
+    """Make the refusals of the helper routes bare problems; return whether there are any."""
     wrapped = {"schema": {"$ref": f"#/components/schemas/{StepUpRefusal.__name__}"}}
     bare = {"schema": {"$ref": f"#/components/schemas/{SCHEMA_NAME}"}}
     for operations in schema.get("paths", {}).values():
@@ -205,8 +206,8 @@ def _describe_operation(operation: dict[str, Any], route: GuardedRoute, guard: S
 
 def _extension(policies: list[StepUpPolicy]) -> dict[str, Any]:
     # Any other policy asks for plain step-up too.
-    telling = [_policy(p) for p in dict.fromkeys(policies) if p != StepUpPolicy()]
-    return {"all_of": telling} if len(telling) > 1 else (telling or [_policy(StepUpPolicy())])[0]
+    stricter = [_policy(p) for p in dict.fromkeys(policies) if p != StepUpPolicy()]
+    return {"all_of": stricter} if len(stricter) > 1 else (stricter or [_policy(StepUpPolicy())])[0]
 
 
 def _policy(policy: StepUpPolicy) -> dict[str, Any]:

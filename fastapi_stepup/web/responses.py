@@ -1,4 +1,4 @@
-"""The answer to a refusal as a response: the bare RFC 9457 problem."""
+"""Responses for refusals: the bare RFC 9457 problem."""
 
 from typing import Final
 

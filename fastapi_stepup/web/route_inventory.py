@@ -1,4 +1,4 @@
-"""guarded_routes: which routes of an app are guarded, by what, and which are open."""
+"""guarded_routes: the guarded and the open routes of an app."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -15,16 +15,17 @@ from starlette.types import ASGIApp
 from fastapi_stepup.guard.credentials import SAFE_METHODS
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.policy.policy import StepUpPolicy
-from fastapi_stepup.web.decorators import GUARD_MARK
 from fastapi_stepup.web.dependencies import RequireSession
-from fastapi_stepup.web.middleware import METHODS, Requirement, StepUpMiddleware
+from fastapi_stepup.web.markers import marked
+from fastapi_stepup.web.middleware import StepUpMiddleware
+from fastapi_stepup.web.rules import HTTP_METHODS, Access, RuleTable
 
-Door = Literal["dependency", "middleware", "decorator", "helper"]
+EntryPoint = Literal["dependency", "middleware", "decorator", "helper"]
 
 WEBSOCKET: Final = "WEBSOCKET"
 ANY_METHOD: Final = "*"
 
-# What a parameter may hold: something plain, and for texts something that no other kind takes.
+# Values of a parameter: a plain one, and for texts one that no other kind takes.
 _SAMPLES: Final[dict[str, tuple[str, str]]] = {
     "StringConvertor": ("1", "~"),
     "PathConvertor": ("1", "~/~"),
@@ -38,22 +39,22 @@ _flat: Final[Callable[[Iterable[Any]], Iterable[Any]]] = getattr(
     routing, "iter_route_contexts", iter
 )
 
-# Where a guard's middlewares stand: each with the path that it sees as its root.
+# Middlewares of a guard, each with the path that it sees as its root.
 Outer = tuple[tuple[StepUpMiddleware, str], ...]
-Doors = tuple[tuple[Door, Requirement], ...]
+Doors = tuple[tuple[EntryPoint, Access], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class GuardedRoute:
-    """One route of an app and what stands in front of it.
+    """One route of an app and the entry points that guard it.
 
     Args:
         path: The path template, prefixes of routers and mounts included.
         methods: HTTP methods; `WEBSOCKET` for a WebSocket route, `*` for a mounted app that
             cannot be looked into.
-        doors: What guards it, outermost first, and what each door asks for. The helper routes that
-            need no session (status, the page of an enchanted link) count as `("helper", "public")`:
-            they are open on purpose, and safe to be.
+        doors: The entry points that guard it, outermost first, each with what it asks for. Helper
+            routes that need no session (status, the page of an enchanted link) count as
+            `("helper", "public")`: they are open on purpose, and safe to be.
     """
 
     path: str
@@ -62,22 +63,22 @@ class GuardedRoute:
 
     @property
     def is_open(self) -> bool:
-        """Whether no door of the guard stands in front of it."""
+        """True if no entry point of the guard is in front of it."""
         return not self.doors
 
     @property
     def mutates(self) -> bool:
-        """Whether it takes anything but safe methods (RFC 9110 section 9.2.1)."""
+        """True if it takes anything but safe methods (RFC 9110 section 9.2.1)."""
         return not self.methods <= SAFE_METHODS
 
     @property
     def asks_step_up(self) -> bool:
-        """Whether one of its doors asks for more than a session."""
-        return any(isinstance(requirement, StepUpPolicy) for _, requirement in self.doors)
+        """True if one of its entry points asks for more than a session."""
+        return any(isinstance(access, StepUpPolicy) for _, access in self.doors)
 
 
 def guarded_routes(app: ASGIApp, guard: StepUpGuard) -> list[GuardedRoute]:
-    """Return every route of *app* with what *guard* has in front of it.
+    """Return every route of *app* with the entry points of *guard* in front of it.
 
     For a test that no mutating route is open:
 
@@ -85,18 +86,18 @@ def guarded_routes(app: ASGIApp, guard: StepUpGuard) -> list[GuardedRoute]:
     assert [r.path for r in guarded_routes(app, guard) if r.mutates and r.is_open] == []
     ```
 
-    Sees dependencies on routes, routers and the app, `requires_step_up`, and `StepUpMiddleware` on
-    or around the app, on mounts and on mounted apps; looks into included routers, mounts and `Host`
-    routes. A route that is guarded differently for some of its methods is listed once for each
-    group of them. Where a rule opens some values of a path's parameters, the route is open.
-
-    Does not see calls of `guard.authorize` inside handlers, nor the files of `app.frontend`.
+    - Sees dependencies on routes, routers and the app, `requires_step_up`, and `StepUpMiddleware`
+      on or around the app, on mounts and on mounted apps.
+    - Looks into included routers, mounts and `Host` routes.
+    - Lists a route once for each group of methods that is guarded alike.
+    - Counts a route as open where any value of its path's parameters is open.
+    - Does not see calls of `guard.authorize` inside handlers, nor the files of `app.frontend`.
     """
     return [route for _, _, route in owned_routes(app, guard)]
 
 
 def owned_routes(app: ASGIApp, guard: StepUpGuard) -> Iterator[tuple[Any, str, GuardedRoute]]:
-    """Yield what `guarded_routes` returns, with the app that has the route and that app's path."""
+    """Yield what `guarded_routes` returns, each with the app that has the route and its path."""
     return _walk_app(app, guard, "", ())
 
 
@@ -125,7 +126,7 @@ def _walk_app(
 
 
 def _unwrapped(app: Any, guard: StepUpGuard, prefix: str, outer: Outer) -> tuple[Any, Outer]:
-    """Return the app inside of all its middleware, and what stands in front of it."""
+    """Return the app inside of all its middleware, and the middlewares in front of it."""
     inner = app
     while inner is not None:
         app = inner
@@ -157,7 +158,7 @@ def _methods(route: Any) -> set[str]:
         return {WEBSOCKET}
     endpoint = getattr(route, "endpoint", None)
     if isinstance(endpoint, type) and issubclass(endpoint, HTTPEndpoint):
-        handled = {method for method in METHODS if hasattr(endpoint, method.lower())}
+        handled = {method for method in HTTP_METHODS if hasattr(endpoint, method.lower())}
         return set(route.methods or handled)
     return set(getattr(route, "methods", None) or {ANY_METHOD})
 
@@ -165,10 +166,10 @@ def _methods(route: Any) -> set[str]:
 def _grouped(
     path: str, methods: Iterable[str], outer: Outer, inner: Doors
 ) -> Iterator[GuardedRoute]:
-    """Yield a route once for each group of its methods that has the same doors in front."""
+    """Yield a route once for each group of its methods that is guarded alike."""
     groups: dict[Doors, set[str]] = {}
     for method in sorted(methods):
-        doors: dict[tuple[Door, Requirement], None] = {}
+        doors: dict[tuple[EntryPoint, Access], None] = {}
         for middleware, prefix in outer:
             doors.update(dict.fromkeys(_asked(middleware, prefix, path, method)))
         groups.setdefault((*doors, *inner), set()).add(method)
@@ -182,16 +183,17 @@ def _asked(middleware: StepUpMiddleware, prefix: str, path: str, method: str) ->
     if method == WEBSOCKET:
         methods = (None,)
     elif method == ANY_METHOD:
-        methods = (None, ANY_METHOD, *METHODS)
+        methods = (None, ANY_METHOD, *HTTP_METHODS)
+    table = RuleTable(middleware.rules, middleware.default)
     variants = [
-        middleware.demands(relative or "/", each)
+        table.required(relative or "/", each)
         for relative in _relative_samples(middleware, prefix, path)
         for each in methods
     ]
     if () in variants:
         return ()
-    demands = dict.fromkeys(demand for variant in variants for demand in variant)
-    return tuple(("middleware", demand) for demand in demands)
+    accesses = dict.fromkeys(access for variant in variants for access in variant)
+    return tuple(("middleware", access) for access in accesses)
 
 
 def _relative_samples(middleware: StepUpMiddleware, prefix: str, path: str) -> Iterator[str]:
@@ -207,7 +209,7 @@ def _relative_samples(middleware: StepUpMiddleware, prefix: str, path: str) -> I
                     yield sample
 
 
-def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[Door, Requirement]]:
+def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, Access]]:
     waiting = [getattr(route, "dependant", None)]
     while waiting:
         dependant: Any = waiting.pop()
@@ -219,13 +221,13 @@ def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[Door, Requir
         waiting.extend(dependant.dependencies)
 
 
-def _decorated(route: Any, guard: StepUpGuard) -> Iterator[tuple[Door, Requirement]]:
+def _decorated(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, Access]]:
     endpoint = getattr(route, "endpoint", None)
     endpoint = getattr(endpoint, "dispatch", endpoint)
     while endpoint is not None:
-        marked_by, policy = getattr(endpoint, GUARD_MARK, (None, None))
-        if marked_by is guard and policy is not None:
-            yield ("helper" if policy == "public" else "decorator"), policy
+        access = marked(endpoint, guard)
+        if access is not None:
+            yield ("helper" if access == "public" else "decorator"), access
         endpoint = getattr(endpoint, "__wrapped__", None)
 
 

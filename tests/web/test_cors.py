@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse
 from starlette.routing import Mount
+from starlette.testclient import TestClient
 
 from fastapi_stepup import Challenge, StepUpGuard, StepUpMiddleware, StepUpPolicy, install
 from fastapi_stepup.testing import DescopeEmulator
@@ -84,7 +85,7 @@ def read_by_a_page(driver: str, page_url: str, api_url: str, token: str) -> Any:
 def test_a_page_of_another_origin_reads_the_challenge(
     driver: str, guard: StepUpGuard, descope: DescopeEmulator
 ) -> None:
-    """MW-026: preflight, the refusal with its challenge, and data once it is stepped up."""
+    """Preflight, the refusal with its challenge, and data once it is stepped up."""
     page = Starlette(routes=[Mount("/", HTMLResponse("<title>Shop</title>"))])
     api = FastAPI()
     install(api, guard)
@@ -109,3 +110,74 @@ def test_a_page_of_another_origin_reads_the_challenge(
     assert (status, json.loads(body)["code"]) == (401, "insufficient_user_authentication")
     assert [c.max_age for c in Challenge.parse(challenge)] == [300]
     assert allowed == [200, None, SECRET]
+
+
+ORIGIN = {"Origin": "https://shop.example"}
+PREFLIGHT = ORIGIN | {"Access-Control-Request-Method": "POST"}
+
+
+def cors_app(guard: StepUpGuard, *, outermost: bool, **cors: Any) -> FastAPI:
+    """Return an app with both middlewares."""
+    app = FastAPI()
+    install(app, guard)
+    app.add_api_route("/pay", lambda: SECRET, methods=["GET", "POST", "OPTIONS"])
+    settings = {"allow_origins": ["https://shop.example"], "allow_methods": ["POST"]} | cors
+    if not outermost:
+        app.add_middleware(CORSMiddleware, **settings)
+    app.add_middleware(StepUpMiddleware, guard=guard)
+    if outermost:
+        app.add_middleware(CORSMiddleware, **settings)
+    return app
+
+
+def test_preflights_pass_with_cors_outside(guard: StepUpGuard) -> None:
+    """The CORS answer, and no handler runs; an `OPTIONS` that is none is refused."""
+    client = TestClient(cors_app(guard, outermost=True))
+
+    answer = client.options("/pay", headers=PREFLIGHT)
+
+    assert (answer.status_code, answer.text) == (200, "OK")
+    assert client.options("/pay", headers=ORIGIN).status_code == 401
+
+
+def test_preflights_are_refused_with_cors_inside(guard: StepUpGuard) -> None:
+    """The wrong order is safe: neither CORS nor the handler answers without a token."""
+    answer = TestClient(cors_app(guard, outermost=False)).options("/pay", headers=PREFLIGHT)
+
+    assert answer.status_code == 401
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("cors", "exposed"),
+    [
+        pytest.param({}, "WWW-Authenticate", id="nothing-yet"),
+        pytest.param({"expose_headers": ["X-A", "X-B"]}, "X-A, X-B, WWW-Authenticate", id="some"),
+        pytest.param({"expose_headers": ["www-authenticate"]}, "www-authenticate", id="already"),
+        pytest.param({"allow_origins": ["*"]}, "WWW-Authenticate", id="any-origin"),
+    ],
+)
+@pytest.mark.parametrize("fields", [{}, {"Authorization": "Bearer"}], ids=["401", "400"])
+def test_challenges_are_exposed(
+    cors: dict[str, Any], exposed: str, fields: dict[str, str], guard: StepUpGuard
+) -> None:
+    """A page of another origin may read the challenge; what it may read already stays."""
+    client = TestClient(cors_app(guard, outermost=True, **cors))
+
+    answer = client.post("/pay", headers=ORIGIN | fields)
+
+    assert answer.headers["access-control-expose-headers"] == exposed
+    assert "access-control-allow-origin" in answer.headers
+
+
+def test_challenges_are_not_exposed_to_strangers(
+    guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """Without CORS for the origin, or for another answer, nothing is added."""
+    client = TestClient(cors_app(guard, outermost=True))
+
+    stranger = client.post("/pay", headers={"Origin": "https://evil.example"})
+    passed = client.post("/pay", headers=ORIGIN | descope.step_up("ann@example.com").headers)
+
+    assert "access-control-expose-headers" not in stranger.headers
+    assert "access-control-expose-headers" not in passed.headers

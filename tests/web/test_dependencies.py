@@ -5,14 +5,23 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Security
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Security
+from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
 
-from fastapi_stepup import Claims, RequireSession, RequireStepUp, StepUpGuard, StepUpPolicy
+from fastapi_stepup import (
+    Claims,
+    RequireSession,
+    RequireStepUp,
+    StepUpGuard,
+    StepUpMiddleware,
+    StepUpPolicy,
+)
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.testing import DescopeEmulator, Tokens, assert_step_up_challenge
+from tests.support.attack_requests import SECRET
 
 ANN = "ann@example.com"
 
@@ -309,3 +318,54 @@ def test_unknown_arguments_are_type_errors(guard: StepUpGuard) -> None:
     arguments = {"auto_error": False}
     with pytest.raises(TypeError, match="auto_error"):
         RequireSession(guard, **arguments)
+
+
+def test_overridden_dependencies_do_not_weaken_it(guard: StepUpGuard) -> None:
+    """A test's override opens the dependency only."""
+    app = FastAPI()
+    app.add_middleware(StepUpMiddleware, guard=guard)
+    required = RequireStepUp(guard)
+    app.add_api_route("/pay", lambda: SECRET, dependencies=[Depends(required)])
+    app.dependency_overrides[required] = lambda: None
+
+    assert TestClient(app).get("/pay").status_code == 401
+
+
+def test_a_body_is_parsed_before_a_dependency_asks(guard: StepUpGuard) -> None:
+    """FastAPI reads JSON first, so broken JSON is a 422; the middleware is earlier."""
+    app = FastAPI()
+    app.add_api_route(
+        "/pay",
+        lambda: SECRET,
+        methods=["POST"],
+        dependencies=[Depends(RequireStepUp(guard)), Depends(takes_json)],
+    )
+    broken = {"content": b"{", "headers": {"Content-Type": "application/json"}}
+    assert TestClient(app).post("/pay", **broken).status_code == 422  # type: ignore[arg-type]
+    assert TestClient(app).post("/pay", json={"a": 1}).status_code == 401
+    app = FastAPI(middleware=[Middleware(StepUpMiddleware, guard=guard)], routes=app.routes)
+    assert TestClient(app).post("/pay", **broken).status_code == 401  # type: ignore[arg-type]
+
+
+def test_no_background_task_runs_for_a_refusal(
+    guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """A task that an earlier dependency added goes with the refused request."""
+    ran: list[str] = []
+
+    def adds(tasks: BackgroundTasks) -> None:
+        tasks.add_task(ran.append, "task")
+
+    app = FastAPI()
+    dependencies = [Depends(adds), Depends(RequireStepUp(guard))]
+    app.add_api_route("/pay", lambda: SECRET, dependencies=dependencies)
+    client = TestClient(app)
+
+    assert client.get("/pay").status_code == 401
+    assert ran == []
+    assert client.get("/pay", headers=descope.step_up(ANN).headers).status_code == 200
+    assert ran == ["task"]
+
+
+def takes_json(amount: dict[str, int]) -> None:
+    """Have a body read as JSON."""

@@ -21,7 +21,6 @@ from fastapi_stepup import (
     install,
     stepup_router,
 )
-from fastapi_stepup.errors import ConfigurationError
 from tests.support.attack_requests import SECRET
 
 POLICY = StepUpPolicy(max_age="5m", amr=["webauthn"], acr=["phr"])
@@ -223,19 +222,3 @@ def test_install_on_starlette(guard: StepUpGuard) -> None:
     response = TestClient(app).get("/")
 
     assert response.headers["content-type"] == "application/problem+json"
-
-
-@pytest.mark.parametrize("arguments", [(None, None), (FastAPI(), None), (SECRET, SECRET)])
-def test_install_refuses_what_is_neither(arguments: Any) -> None:
-    """The message shows what to write."""
-    with pytest.raises(ConfigurationError, match=r"install\(app, guard\)"):
-        install(*arguments)
-
-
-def test_install_refuses_an_app_that_has_started(guard: StepUpGuard) -> None:
-    """Starlette would not see the exception handler."""
-    app = FastAPI()
-    TestClient(app).get("/")
-
-    with pytest.raises(ConfigurationError, match="before it serves requests"):
-        install(app, guard)

@@ -1,4 +1,4 @@
-"""`guarded_routes`: what stands in front of each route, and what is open."""
+"""`guarded_routes`: the entry points in front of each route, and the open routes."""
 
 import functools
 from pathlib import Path
@@ -51,8 +51,8 @@ async def chat(websocket: WebSocket) -> None:
     await websocket.accept()
 
 
-def doors(app: Any, guard: StepUpGuard) -> dict[tuple[str, str], list[Any]]:
-    """Return what stands in front of each method of each path."""
+def entry_points(app: Any, guard: StepUpGuard) -> dict[tuple[str, str], list[Any]]:
+    """Return the entry points in front of each method of each path."""
     found = guarded_routes(app, guard)
     return {(r.path, method): list(r.doors) for r in found for method in r.methods}
 
@@ -83,7 +83,7 @@ def test_dependencies(guard: StepUpGuard) -> None:
     app.add_api_websocket_route("/ws", chat, dependencies=[Depends(step_up)])
 
     by_dependency = ("dependency", POLICY)
-    assert doors(app, guard) == {
+    assert entry_points(app, guard) == {
         ("/v1/router/pay", "POST"): [by_dependency],
         ("/v1/router/nested/{id}", "GET"): [("dependency", "session"), by_dependency],
         ("/me", "GET"): [("dependency", "session")],
@@ -98,10 +98,10 @@ def test_an_app_whose_dependencies_guard_it_all(guard: StepUpGuard) -> None:
     app = bare_fastapi(dependencies=[Depends(RequireStepUp(guard))])
     app.add_api_route("/a", secret)
 
-    assert doors(app, guard) == {("/a", "GET"): [("dependency", PLAIN)]}
+    assert entry_points(app, guard) == {("/a", "GET"): [("dependency", PLAIN)]}
     helper = FastAPI(routes=stepup_router(guard).routes)
     helping = [r for r in guarded_routes(helper, guard) if r.path.startswith("/step-up")]
-    asked = {door for r in helping if "status" not in r.path for door in r.doors}
+    asked = {asked for r in helping if "status" not in r.path for asked in r.doors}
     assert asked == {("dependency", "session")}
 
 
@@ -151,7 +151,7 @@ def test_decorators(guard: StepUpGuard) -> None:
         expected["/function", method] = [by_decorator, ("decorator", POLICY)]
         expected["/around", method] = [by_decorator, ("decorator", POLICY)]
         expected["/foreign", method] = []
-    assert doors(app, guard) == expected
+    assert entry_points(app, guard) == expected
 
 
 RULES = [
@@ -177,7 +177,7 @@ def test_middleware_rules(guard: StepUpGuard) -> None:
     app.add_api_route("/other/{id:uuid}", secret)
     app.add_api_websocket_route("/ws", chat)
 
-    assert doors(app, guard) == {
+    assert entry_points(app, guard) == {
         ("/open/{id}", "GET"): [],
         ("/read", "GET"): [],
         ("/read", "POST"): [("middleware", "session")],
@@ -227,7 +227,7 @@ def test_mounts_and_hosts(guard: StepUpGuard, tmp_path: Path) -> None:
         ]
     )
 
-    found = doors(app, guard)
+    found = entry_points(app, guard)
 
     step_up = [("middleware", PLAIN)]
     assert found["/a/pay", "POST"] == found["/b/pay", "POST"] == step_up
@@ -244,7 +244,7 @@ def test_around_the_whole_app(guard: StepUpGuard) -> None:
     app = bare_fastapi()
     app.add_api_route("/pay", secret, methods=["POST"])
 
-    assert doors(StepUpMiddleware(app, guard=guard), guard) == {
+    assert entry_points(StepUpMiddleware(app, guard=guard), guard) == {
         ("/pay", "POST"): [("middleware", PLAIN)]
     }
     opaque = guarded_routes(StepUpMiddleware(anything, guard=guard), guard)
@@ -252,7 +252,7 @@ def test_around_the_whole_app(guard: StepUpGuard) -> None:
 
 
 def test_documentation_is_listed(guard: StepUpGuard) -> None:
-    """MW-039: `/docs` and the schema are routes like others."""
+    """`/docs` and the schema are routes like others."""
     listed = {route.path for route in guarded_routes(FastAPI(), guard)}
 
     assert listed == {"/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
@@ -280,7 +280,7 @@ def test_routes_without_a_path_count_as_the_root(guard: StepUpGuard) -> None:
     app = bare_fastapi()
     app.include_router(router)
 
-    assert doors(app, guard) == {("/list", "GET"): [("dependency", "session")]}
+    assert entry_points(app, guard) == {("/list", "GET"): [("dependency", "session")]}
 
 
 def test_what_is_listed_as_open_is_open(guard: StepUpGuard, descope: DescopeEmulator) -> None:

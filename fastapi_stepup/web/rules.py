@@ -1,0 +1,149 @@
+"""StepUpRule: what requests to some paths must present."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from fastapi_stepup.errors import ConfigurationError
+from fastapi_stepup.policy.policy import StepUpPolicy
+from fastapi_stepup.web.paths import compiled, normalized
+
+Protection = StepUpPolicy | Literal["session"]
+Access = Protection | Literal["public"]
+
+HTTP_METHODS: Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "TRACE", "CONNECT"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StepUpRule:
+    """Maps paths to what a request must present.
+
+    Matching:
+    - `"public"` rules match exactly.
+    - Protecting rules also match *loosely*: other letter case, doubled or trailing slashes,
+      leftover percent-encoding, unknown HTTP methods, and WebSockets. A lenient router or file
+      system behind the app may treat such a path as the protected one. A request that only matches
+      loosely must meet this rule and the one that matches exactly.
+
+    Args:
+        path: An exact path (`/checkout`), a template in Starlette's notation (`/pay/{id}`), or a
+            prefix (`/admin/*`, which is `/admin` and everything below it); not a regular
+            expression. As the router sees it: decoded, without `root_path`, whatever the host.
+        require: A `StepUpPolicy`, `"session"` (signed in is enough) or `"public"`.
+        methods: HTTP methods the rule is for; `GET` includes `HEAD`. `None` is for all, and for
+            WebSockets.
+
+    Raises:
+        ConfigurationError: The path could never match or is ambiguous, or an argument is none of
+            the above.
+    """
+
+    path: str
+    require: Access
+    methods: frozenset[str] | None
+    _exact: re.Pattern[str] = field(repr=False, compare=False)
+    _loose: re.Pattern[str] = field(repr=False, compare=False)
+
+    def __init__(self, path: str, require: Access, *, methods: Iterable[str] | None = None) -> None:
+        exact, loose = compiled(path)
+        object.__setattr__(self, "path", path)
+        object.__setattr__(self, "require", checked_access("require", require))
+        object.__setattr__(self, "methods", _checked_methods(methods))
+        object.__setattr__(self, "_exact", exact)
+        object.__setattr__(self, "_loose", loose)
+
+    def matches(self, path: str, method: str | None) -> bool:
+        """Return whether the rule is for this request exactly.
+
+        Args:
+            path: The path as the router sees it.
+            method: The HTTP method, or `None` for a WebSocket.
+        """
+        return (
+            self.methods is None
+            or method in self.methods
+            or (method == "HEAD" and "GET" in self.methods)
+        ) and self._exact.fullmatch(path) is not None
+
+    def matches_loosely(self, path: str, method: str | None) -> bool:
+        """Return whether the request could reach a path that the rule protects.
+
+        Args:
+            path: The path as the router sees it.
+            method: The HTTP method, or `None` for a WebSocket.
+        """
+        return (
+            self.require != "public"
+            and (self.methods is None or method in self.methods or method not in HTTP_METHODS)
+            and self._loose.fullmatch(normalized(path)) is not None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTable:
+    """Rules in order of precedence, and what everything else must present."""
+
+    rules: tuple[StepUpRule, ...]
+    default: Access
+
+    def required(self, path: str, method: str | None) -> tuple[Protection, ...]:
+        """Return all that a request must present; nothing when it is public.
+
+        The first rule that matches exactly decides. Each earlier rule that matches loosely adds
+        what it protects with.
+
+        Args:
+            path: The path as the router sees it.
+            method: The HTTP method, or `None` for a WebSocket.
+        """
+        found: list[Protection] = []
+        decided = self.default
+        for rule in self.rules:
+            if rule.matches(path, method):
+                decided = rule.require
+                break
+            if rule.matches_loosely(path, method):
+                found.append(rule.require)  # type: ignore[arg-type]  # no public rule does
+        if decided != "public":
+            found.append(decided)
+        return tuple(found)
+
+
+def checked_access(name: str, value: Any) -> Access:
+    """Return *value* if it says what a request must present.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if isinstance(value, StepUpPolicy) or value in ("session", "public"):
+        access: Access = value
+        return access
+    msg = f'{name} is a StepUpPolicy, "session" or "public", not {value!r}.'
+    raise ConfigurationError(msg)
+
+
+def checked_rules(rules: Any) -> tuple[StepUpRule, ...]:
+    """Return *rules* as a tuple.
+
+    Raises:
+        ConfigurationError: They are not a sequence of rules.
+    """
+    listed = tuple(rules) if isinstance(rules, Iterable) else (None,)
+    if not all(isinstance(rule, StepUpRule) for rule in listed):
+        msg = 'rules is a sequence of StepUpRule("/path", …).'
+        raise ConfigurationError(msg)
+    return listed
+
+
+def _checked_methods(methods: Any) -> frozenset[str] | None:
+    if methods is None:
+        return None
+    several = isinstance(methods, Iterable) and not isinstance(methods, str)
+    listed = frozenset(methods if several else ())
+    if not listed or not listed <= HTTP_METHODS:
+        msg = f"methods is None or a set of: {', '.join(sorted(HTTP_METHODS))}."
+        raise ConfigurationError(msg)
+    return listed

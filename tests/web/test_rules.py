@@ -1,0 +1,203 @@
+"""StepUpRule: exact and loose matching, order, methods, refused arguments."""
+
+import re
+from typing import Any
+
+import pytest
+
+from fastapi_stepup import StepUpGuard, StepUpMiddleware, StepUpPolicy, StepUpRule
+from fastapi_stepup.errors import ConfigurationError
+from fastapi_stepup.web.rules import Access, Protection, RuleTable
+from tests.support.attack_requests import anything
+from tests.support.exchange import is_open, listed
+
+POLICY = StepUpPolicy(max_age="5m")
+
+
+def required(
+    rules: list[StepUpRule], path: str, method: str | None, default: Access | None = None
+) -> tuple[Protection, ...]:
+    """Return what a request must present."""
+    return RuleTable(tuple(rules), default or StepUpPolicy()).required(path, method)
+
+
+@pytest.mark.parametrize(
+    ("path", "covered", "not_covered"),
+    [
+        pytest.param(
+            "/pay",
+            ["/pay", "/pay/", "/PAY", "//pay", "/pay//", "/%70ay", "/x/%2e%2e/pay"],
+            ["/", "/payx", "/pay/x", "/x/pay", "/pa"],
+            id="exact",
+        ),
+        pytest.param("/pay/", ["/pay/", "/pay"], ["/", "/pay/x"], id="exact-with-slash"),
+        pytest.param("/", ["/", ""], ["/pay"], id="root"),
+        pytest.param(
+            "/pay/{id}", ["/pay/1", "/pay/1/", "/pay/a b"], ["/pay", "/pay/1/2"], id="template"
+        ),
+        pytest.param("/n/{n:int}", ["/n/5", "/N/5"], ["/n/x", "/n/"], id="convertor"),
+        pytest.param(
+            "/admin/*",
+            ["/admin", "/admin/", "/admin/x/y", "//admin/x", "/ADMIN/x", "/admin%2Fx"],
+            ["/administrator", "/", "/x/admin"],
+            id="prefix",
+        ),
+        pytest.param("/u/{id}/*", ["/u/1", "/u/1/x/y"], ["/u", "/u/"], id="template-prefix"),
+        pytest.param("/*", ["/", "/x", "//"], [], id="everything"),
+        pytest.param("/b.c", ["/b.c"], ["/bxc"], id="not-a-regular-expression"),
+    ],
+)
+def test_a_protecting_rule_matches_loosely(
+    path: str, covered: list[str], not_covered: list[str], guard: StepUpGuard
+) -> None:
+    """Spellings that a server behind the app may take for the path are covered too."""
+    app = listed(guard, StepUpRule(path, POLICY))
+
+    assert [p for p in covered if is_open(app, p)] == []
+    assert [p for p in not_covered if not is_open(app, p)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "opened", "closed"),
+    [
+        pytest.param("/pay", ["/pay"], ["/pay/", "/PAY", "//pay", "/%70ay"], id="exact"),
+        pytest.param("/", ["/", ""], ["/x", "//"], id="root"),
+        pytest.param("/pay/{id}", ["/pay/1"], ["/pay/1/", "/pay/1/2", "/Pay/1"], id="template"),
+        pytest.param(
+            "/health/*",
+            ["/health", "/health/", "/health/live"],
+            ["/healthz", "/Health", "//health", "/health/../admin", "/health/..\\admin"],
+            id="prefix",
+        ),
+    ],
+)
+def test_a_public_rule_matches_exactly(
+    path: str, opened: list[str], closed: list[str], guard: StepUpGuard
+) -> None:
+    """Whatever is not exactly what it opens stays closed."""
+    app = StepUpMiddleware(anything, guard=guard, rules=[StepUpRule(path, "public")])
+
+    assert [p for p in opened if not is_open(app, p)] == []
+    assert [p for p in closed if is_open(app, p)] == []
+
+
+@pytest.mark.parametrize(
+    ("methods", "opened", "closed"),
+    [
+        pytest.param(None, ["GET", "HEAD", "POST", "FOO"], [], id="all"),
+        pytest.param(["GET"], ["GET", "HEAD"], ["POST", "get", "FOO", "OPTIONS"], id="get"),
+        pytest.param(["HEAD"], ["HEAD"], ["GET", "POST"], id="head-does-not-open-get"),
+        pytest.param({"QUERY", "POST"}, ["POST", "QUERY"], ["GET", "post", "PUT"], id="several"),
+    ],
+)
+def test_methods_of_a_public_rule(
+    methods: Any, opened: list[str], closed: list[str], guard: StepUpGuard
+) -> None:
+    """`GET` stands for `HEAD` too; nothing else for anything."""
+    rule = StepUpRule("/x", "public", methods=methods)
+    app = StepUpMiddleware(anything, guard=guard, rules=[rule])
+
+    assert [m for m in opened if not is_open(app, "/x", m)] == []
+    assert [m for m in closed if is_open(app, "/x", m)] == []
+
+
+def test_methods_of_a_protecting_rule(guard: StepUpGuard) -> None:
+    """Unknown methods, and WebSockets, are covered whatever it lists."""
+    rule = StepUpRule("/x", POLICY, methods=["POST"])
+    app = listed(guard, rule)
+
+    assert [m for m in ("GET", "PUT", "HEAD", "OPTIONS") if not is_open(app, "/x", m)] == []
+    assert [m for m in ("POST", "post", "FOO", "PROPFIND") if is_open(app, "/x", m)] == []
+    assert required([rule], "/x", None, "public") == (POLICY,)
+
+
+def test_the_first_rule_that_matches_wins() -> None:
+    """The order is the developer's, and the default comes last."""
+    rules = [
+        StepUpRule("/a/open", "public"),
+        StepUpRule("/a/*", "session"),
+        StepUpRule("/a/b", POLICY),
+    ]
+
+    assert required(rules, "/a/open", "GET") == ()
+    assert required(rules, "/a/b", "GET") == ("session",)
+    assert required(rules, "/c", "GET") == (StepUpPolicy(),)
+
+
+def test_a_loose_match_of_a_weaker_rule_does_not_escape_the_default() -> None:
+    """An odd spelling or method must present what both readings ask for."""
+    rules = [StepUpRule("/api/*", "session", methods=["GET"]), StepUpRule("/me", "session")]
+
+    assert required(rules, "/api/x", "GET") == ("session",)
+    assert required(rules, "/api/x", "FOO") == ("session", StepUpPolicy())
+    assert required(rules, "/me/", "GET") == ("session", StepUpPolicy())
+    assert required(rules, "/api/x", None) == ("session", StepUpPolicy())
+
+
+def test_long_paths_and_methods_are_judged_alike(guard: StepUpGuard) -> None:
+    """Verdicts on usual ones are kept, those on others are not; both are the same."""
+    app = StepUpMiddleware(anything, guard=guard, rules=[StepUpRule("/open/*", "public")])
+
+    assert is_open(app, f"/open/{1000 * 'x'}", "GET")
+    assert is_open(app, "/open/x", 1000 * "X")
+    assert not is_open(app, f"/closed/{1000 * 'x'}", "GET")
+    assert not is_open(app, f"/open/../{1000 * 'x'}", "GET")
+
+
+def test_rules_compare_by_what_they_say() -> None:
+    """Rules are values, and say in their `repr` what they are about."""
+    rule = StepUpRule("/a", "session", methods=["GET"])
+
+    assert rule == StepUpRule("/a", "session", methods={"GET"})
+    assert rule != StepUpRule("/a", "session")
+    assert hash(rule) == hash(StepUpRule("/a", "session", methods={"GET"}))
+    assert "_exact" not in repr(rule)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "health",
+        "*",
+        "/health*",
+        "/*/x",
+        "/a/**",
+        "^/health$",
+        "/a//b",
+        "/a/../b",
+        "/./a",
+        "/a%2Fb",
+        "/a?b",
+        "/a#b",
+        "/a b",
+        "/a\\b",
+        "/a\n",
+        "/{id",
+        "/id}",
+        "/{}",
+        "/{id:unknown}",
+        "/{id}/{id}",
+        re.compile("/regex"),
+        None,
+        b"/bytes",
+    ],
+)
+def test_a_path_that_is_no_path_is_refused(path: Any) -> None:
+    """Nothing that could mean more, less or something else than it says."""
+    with pytest.raises(ConfigurationError, match="of a rule"):
+        StepUpRule(path, "public")
+
+
+@pytest.mark.parametrize("require", [None, "", "open", "step_up", True, POLICY.max_age, [POLICY]])
+def test_a_requirement_that_is_none_is_refused(require: Any, guard: StepUpGuard) -> None:
+    """A typo does not open anything."""
+    with pytest.raises(ConfigurationError, match="require is a StepUpPolicy"):
+        StepUpRule("/a", require)
+
+
+@pytest.mark.parametrize("methods", [[], "", "POST", ["post"], ["PSOT"], [1], 5])
+def test_unknown_methods_are_refused(methods: Any) -> None:
+    """A rule for a misspelt method would never match."""
+    with pytest.raises(ConfigurationError, match="methods is None or a set of"):
+        StepUpRule("/a", "public", methods=methods)

@@ -11,7 +11,8 @@ class SetOnce:
     """
 
     def __setattr__(self, name: str, value: object) -> None:
-        if not name.startswith("_") and name in vars(self):
+        is_property = isinstance(getattr(type(self), name, None), property)
+        if not name.startswith("_") and (is_property or name in vars(self)):
             msg = f"{type(self).__name__}.{name} is immutable: make a new one with other settings."
             raise AttributeError(msg)
         super().__setattr__(name, value)

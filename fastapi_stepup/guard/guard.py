@@ -1,6 +1,7 @@
 """StepUpGuard: a connection and a policy in, verified claims or the right refusal out."""
 
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -100,6 +101,26 @@ class GuardHealth:
     report_only: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GuardParts:
+    """The parts of a guard that depend on where its outbound HTTP goes.
+
+    They belong together: what one of them learnt is never used with another set.
+
+    Args:
+        verifier: Verifies tokens with keys from there.
+        descope: Talks to Descope there.
+    """
+
+    verifier: TokenVerifier
+    descope: DescopeClient
+
+    @property
+    def keys(self) -> JWKSCache:
+        """Where the verifier finds keys."""
+        return self.verifier.keys
+
+
 class StepUpGuard(SetOnce):
     """Authorizes connections: the one decision behind every door.
 
@@ -114,7 +135,8 @@ class StepUpGuard(SetOnce):
         verifier: Verifies tokens.
         descope: Talks to Descope for the helper routes.
         credentials: Finds the token of a connection.
-        http: Sends the outbound requests of *descope*.
+        parts_on: Makes the same parts again on another transport, for `on_transport`; without it
+            that method is refused.
         realm: The protection space named in challenges; the project id by default.
         warmup: What entering the guard (or its lifespan) does about keys: `"require"` fails the
             start without them, `"best-effort"` tries and goes on, `"lazy"` waits for a request.
@@ -134,16 +156,17 @@ class StepUpGuard(SetOnce):
         verifier: TokenVerifier,
         descope: DescopeClient,
         credentials: CredentialReader,
-        http: HTTPClient,
+        parts_on: Callable[[httpx.AsyncBaseTransport], GuardParts] | None = None,
         realm: str | None = None,
         warmup: Warmup = "best-effort",
         report_only: bool = False,
         on_event: EventHook | Emitter | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.verifier = verifier
-        self.keys: JWKSCache = verifier.keys
-        self.descope = descope
+        # The last one counts. The tuple is replaced, never changed: readers need no lock.
+        self._bundles: tuple[GuardParts, ...] = (GuardParts(verifier, descope),)
+        self._bundles_lock = threading.Lock()
+        self._parts_on = parts_on
         self.credentials = credentials
         self.project_id: str = verifier.project_id
         self.base_url: str = descope.base_url
@@ -160,7 +183,6 @@ class StepUpGuard(SetOnce):
         self._emit = on_event if isinstance(on_event, Emitter) else Emitter(on_event)
         if report_only:
             logger.warning("Report-only mode: step-up is not enforced, refusals are reported.")
-        self._http = http
         self._helper_routes: list[HelperRoutes] = []
 
     @classmethod
@@ -234,56 +256,85 @@ class StepUpGuard(SetOnce):
         if chosen is None:
             name, chosen = BASE_URL_VARIABLE, os.environ.get(BASE_URL_VARIABLE) or None
         url = checked_base_url(name, base_url_for(project) if chosen is None else chosen)
-        # Descope answers a sign-in when the message is sent, which takes longer than a key set.
-        http = HTTPClient(transport, read_timeout=DEADLINE, total_timeout=DEADLINE)
         emitter = Emitter(on_event)
-        descope = DescopeClient(project, base_url=url, http=http, clock=clock)
-        if static_keys is None:
-            keys = JWKSCache(
-                descope.keys_url,
-                algorithms=algorithms,
-                ttl=keys_ttl,
-                max_stale=keys_max_stale,
-                http=HTTPClient(transport),
+
+        def parts_on(
+            transport: httpx.AsyncBaseTransport | None, static: Mapping[str, Any] | None = None
+        ) -> GuardParts:
+            # Descope answers a sign-in when the message is sent, later than it answers for keys.
+            http = HTTPClient(transport, read_timeout=DEADLINE, total_timeout=DEADLINE)
+            descope = DescopeClient(project, base_url=url, http=http, clock=clock)
+            if static is None:
+                keys = JWKSCache(
+                    descope.keys_url,
+                    algorithms=algorithms,
+                    ttl=keys_ttl,
+                    max_stale=keys_max_stale,
+                    http=HTTPClient(transport),
+                    on_event=emitter,
+                    wall=clock,
+                )
+            else:
+                keys = JWKSCache.static(
+                    static, algorithms=algorithms, url=descope.keys_url, on_event=emitter
+                )
+            verifier = TokenVerifier(
+                keys,
+                project_id=project,
+                issuer_hosts={origin_of(url), origin_of(base_url_for(project))},
+                issuers=kept_issuers,
+                audience=kept_audience,
+                any_audience=any_audience,
+                types=kept_types,
+                leeway=leeway,
+                max_lifetime=max_lifetime,
+                require_session_name=require_session_name,
+                max_token_size=max_token_size,
+                verdict_cache_size=verdict_cache_size,
+                is_revoked=is_revoked,
                 on_event=emitter,
-                wall=clock,
+                clock=clock,
             )
-        else:
-            keys = JWKSCache.static(
-                static_keys, algorithms=algorithms, url=descope.keys_url, on_event=emitter
-            )
-        verifier = TokenVerifier(
-            keys,
-            project_id=project,
-            issuer_hosts={origin_of(url), origin_of(base_url_for(project))},
-            issuers=issuers,
-            audience=audience,
-            any_audience=any_audience,
-            types=types,
-            leeway=leeway,
-            max_lifetime=max_lifetime,
-            require_session_name=require_session_name,
-            max_token_size=max_token_size,
-            verdict_cache_size=verdict_cache_size,
-            is_revoked=is_revoked,
-            on_event=emitter,
-            clock=clock,
-        )
+            return GuardParts(verifier, descope)
+
+        # Iterators are good for one use; these are used again for each transport.
+        kept_issuers, kept_types, kept_audience = map(_kept, (issuers, types, audience))
+        parts = parts_on(transport, static_keys)
         return cls(
-            verifier=verifier,
-            descope=descope,
+            verifier=parts.verifier,
+            descope=parts.descope,
             credentials=CredentialReader(
                 session_cookie=session_cookie,
                 refresh_cookie=refresh_cookie,
                 allowed_origins=allowed_origins,
             ),
-            http=http,
+            parts_on=parts_on,
             realm=realm,
             warmup=warmup,
             report_only=report_only,
             on_event=emitter,
             clock=clock,
         )
+
+    @property
+    def _parts(self) -> GuardParts:
+        """The parts in use. Take them once a call, which then stays on one side of a swap."""
+        return self._bundles[-1]
+
+    @property
+    def verifier(self) -> TokenVerifier:
+        """Verifies tokens."""
+        return self._parts.verifier
+
+    @property
+    def keys(self) -> JWKSCache:
+        """Holds the verification keys."""
+        return self._parts.keys
+
+    @property
+    def descope(self) -> DescopeClient:
+        """Talks to Descope for the helper routes."""
+        return self._parts.descope
 
     async def verify(self, token: str) -> Claims:
         """Return the claims of a session token; see `TokenVerifier.verify`.
@@ -293,7 +344,7 @@ class StepUpGuard(SetOnce):
             KeysUnavailable: No key set can be had.
             RevocationUnavailable: `is_revoked` failed.
         """
-        verdict = self.verifier.verify(token)
+        verdict = self._parts.verifier.verify(token)
         # Reports of uncaught errors show the local variables of each frame.
         del token
         try:
@@ -320,7 +371,7 @@ class StepUpGuard(SetOnce):
                 over HTTP: it is accepted already, or the server lacks the denial extension.
         """
         try:
-            claims = self._known(connection) or await self._verified(connection)
+            claims = await self._claims(connection)
         except StepUpError as error:
             raise self._refusal(connection, error) from None
         if policy is not None:
@@ -346,7 +397,7 @@ class StepUpGuard(SetOnce):
         """
         claims = None
         try:
-            claims = self._known(connection) or await self._verified(connection)
+            claims = await self._claims(connection)
             if policy is not None:
                 policy.enforce(claims, now=self.clock())
         except StepUpError as error:
@@ -384,7 +435,7 @@ class StepUpGuard(SetOnce):
             msg = "recheck asks again what authorize asked before: authorize the WebSocket first."
             raise LookupError(msg)
         try:
-            claims = await self._verified(websocket)
+            claims = await self._verified(websocket, self._parts)
         except StepUpError as error:
             known = websocket.scope.get(CLAIMS_SCOPE_KEY, {})
             websocket.scope[CLAIMS_SCOPE_KEY] = {g: c for g, c in known.items() if g is not self}
@@ -393,32 +444,36 @@ class StepUpGuard(SetOnce):
             await self.authorize(websocket, policy)
         return claims
 
-    def _known(self, connection: HTTPConnection) -> Claims | None:
+    async def _claims(self, connection: HTTPConnection) -> Claims:
+        parts = self._parts
+        return self._known(connection, parts) or await self._verified(connection, parts)
+
+    def _known(self, connection: HTTPConnection, parts: GuardParts) -> Claims | None:
         """Return the claims if they are at hand: kept in the scope, or a remembered verdict."""
         scope = connection.scope
         kept = scope.get(CLAIMS_SCOPE_KEY)
         if kept is None:
-            recalled = self.verifier.recall(self.credentials.token(connection))
+            recalled = parts.verifier.recall(self.credentials.token(connection))
             if recalled is not None:
                 scope[CLAIMS_SCOPE_KEY] = {self: recalled}
-                scope[PRESENTED_SCOPE_KEY] = {self: _presented(connection)}
+                scope[PRESENTED_SCOPE_KEY] = {self: _presented(connection, parts)}
             return recalled
         claims: Claims | None = kept.get(self)
         # Somebody may have copied the scope for another request, with another token; and a
-        # WebSocket may live longer than its token.
+        # WebSocket may live longer than its token, or than the parts that verified it.
         if (
             claims is not None
-            and scope.get(PRESENTED_SCOPE_KEY, {}).get(self) == _presented(connection)
-            and claims.expires_at + self.verifier.leeway > self.clock()
+            and scope.get(PRESENTED_SCOPE_KEY, {}).get(self) == _presented(connection, parts)
+            and claims.expires_at + parts.verifier.leeway > self.clock()
         ):
             return claims
         return None
 
-    async def _verified(self, connection: HTTPConnection) -> Claims:
-        claims = await self.verifier.verify(self.credentials.token(connection))
+    async def _verified(self, connection: HTTPConnection, parts: GuardParts) -> Claims:
+        claims = await parts.verifier.verify(self.credentials.token(connection))
         scope = connection.scope
         scope[CLAIMS_SCOPE_KEY] = {**scope.get(CLAIMS_SCOPE_KEY, {}), self: claims}
-        presented = {**scope.get(PRESENTED_SCOPE_KEY, {}), self: _presented(connection)}
+        presented = {**scope.get(PRESENTED_SCOPE_KEY, {}), self: _presented(connection, parts)}
         scope[PRESENTED_SCOPE_KEY] = presented
         return claims
 
@@ -485,7 +540,8 @@ class StepUpGuard(SetOnce):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.keys.aclose()
+        for parts in self._bundles:
+            await parts.keys.aclose()
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:  # noqa: ARG002  # ASGI's shape
@@ -498,15 +554,35 @@ class StepUpGuard(SetOnce):
             yield
 
     @contextmanager
-    def rerouted(self, transport: httpx.AsyncBaseTransport) -> Iterator[None]:
+    def on_transport(self, transport: httpx.AsyncBaseTransport) -> Iterator[None]:
         """Send all outbound HTTP to *transport* until the block ends; the seam of the emulator.
 
-        What was cached before is set aside and comes back at the end, so nothing learnt from one
-        side is ever used for the other.
+        The guard works with a second set of parts meanwhile: same settings, empty caches, and
+        fetched keys even where it has `static_keys`. The parts from before are used again at the
+        end, as they were. Blocks may nest and overlap; the latest one that is open counts. A call
+        that is under way keeps the parts that it began with.
+
+        Args:
+            transport: Where requests go instead of the network.
+
+        Raises:
+            ConfigurationError: *transport* is something else, or the guard was constructed without
+                `parts_on`, so nothing says how to make its parts again.
         """
-        keys = self.keys.set_aside(HTTPClient(transport))
-        with self._http.rerouted(transport), keys, self.verifier.set_aside():
+        if self._parts_on is None:
+            msg = (
+                "This guard was constructed from ready parts, which cannot be made again on "
+                "another transport: pass parts_on=…, or make the guard with for_descope."
+            )
+            raise ConfigurationError(msg)
+        parts = self._parts_on(transport)
+        with self._bundles_lock:
+            self._bundles = (*self._bundles, parts)
+        try:
             yield
+        finally:
+            with self._bundles_lock:
+                self._bundles = tuple(each for each in self._bundles if each is not parts)
 
     def __repr__(self) -> str:
         return f"StepUpGuard(project_id={self.project_id!r})"
@@ -522,10 +598,15 @@ def _path_of_route(provider: Any, root: str, name: str) -> str:
     return _path_of_this_host(root, provider.url_path_for(name))
 
 
-def _presented(connection: HTTPConnection) -> object:
+def _kept(values: Any) -> Any:
+    """Return *values* as something that can be read again, and all else as it is."""
+    return tuple(values) if isinstance(values, Iterator) else values
+
+
+def _presented(connection: HTTPConnection, parts: GuardParts) -> object:
     """Return all that decides which token a connection presents, and whether it may."""
     scope = connection.scope
-    return scope.get("method"), scope.get("scheme"), tuple(header_fields(connection))
+    return parts, scope.get("method"), scope.get("scheme"), tuple(header_fields(connection))
 
 
 def _checked_realm(realm: str) -> str:

@@ -232,7 +232,11 @@ class StepUpMethod(ABC):
 
     def __init__(self, steps: Steps) -> None:
         self.steps = steps
-        self.descope: DescopeClient = steps.guard.descope
+
+    @property
+    def descope(self) -> DescopeClient:
+        """The guard's client of the moment."""
+        return self.steps.guard.descope
 
     @abstractmethod
     def routes(self) -> list[Route]:

@@ -310,7 +310,7 @@ def test_tokens_of_somebody_else_are_not_passed_on(
     proof = way.proven(ann)
     transport = Rewriting(ann.descope.transport, way.asks, lambda body: body | rewrite(ann.descope))
 
-    with ann.guard.rerouted(transport):
+    with ann.guard.on_transport(transport):
         response = ann.post(way.finish, **proof)
 
     assert refusal_of(response) == (status, code)
@@ -367,7 +367,7 @@ def test_proof_of_a_plain_sign_in_steps_nobody_up(ann: Person, name: str) -> Non
                 return await plain(request)
             return await emulator.transport.handle_async_request(request)
 
-    with guard.rerouted(Plain()):
+    with guard.on_transport(Plain()):
         proof = way.proven(ann)
     emulator.requests.clear()
 
@@ -640,7 +640,7 @@ def test_ot_023_query_and_headers_change_nothing(ann: Person, way: Way) -> None:
     }
     proof = way.proven(ann)
     query = f"?baseUrl=https://{EVIL}&projectId=P2evil&host={EVIL}&next=//{EVIL}"
-    with ann.guard.rerouted(seen):
+    with ann.guard.on_transport(seen):
         response = ann.client.post(
             f"/step-up{way.finish}{query}",
             headers=ann.headers | hostile,
@@ -889,7 +889,7 @@ def test_start_that_answers_nonsense_is_nonsense(
     path = way.asks.rpartition("/")[0]
     transport = Rewriting(ann.descope.transport, path, lambda body: body | {member: value})
 
-    with ann.guard.rerouted(transport):
+    with ann.guard.on_transport(transport):
         response = way.begin(ann)
 
     assert response is not None
@@ -908,7 +908,9 @@ def test_odd_but_usable_answers_are_used(
 ) -> None:
     """A link id may be a number; an address that is not masked is hidden."""
     path = "/v1/auth/enchantedlink"
-    with ann.guard.rerouted(Rewriting(ann.descope.transport, path, lambda body: body | rewrite)):
+    with ann.guard.on_transport(
+        Rewriting(ann.descope.transport, path, lambda body: body | rewrite)
+    ):
         assert ann.post("/enchantedlink/start").json()[member] == expected
 
 
@@ -916,7 +918,9 @@ def test_picture_that_is_too_large_is_left_out(ann: Person) -> None:
     """The URL does, without its picture."""
     rewrite = {"image": 200_000 * "x"}
     path = "/v1/auth/notp"
-    with ann.guard.rerouted(Rewriting(ann.descope.transport, path, lambda body: body | rewrite)):
+    with ann.guard.on_transport(
+        Rewriting(ann.descope.transport, path, lambda body: body | rewrite)
+    ):
         assert ann.post("/notp/start").json()["image"] is None
 
 
@@ -946,7 +950,7 @@ def test_what_a_user_can_use_is_read_strictly(
         }
         kept = {k: v for k, v in nothing.items() if k.lower() not in {r.lower() for r in rewrite}}
         body = {"userId": ann.tokens.user_id, "loginIds": [ANN]} | kept | rewrite
-        with guard.rerouted(Rewriting(ann.descope.transport, "/v1/auth/me", lambda _: body)):
+        with guard.on_transport(Rewriting(ann.descope.transport, "/v1/auth/me", lambda _: body)):
             methods = ann.post("/status").json()["methods"]
 
     assert {m["method"] for m in methods} == usable

@@ -457,7 +457,7 @@ def rewriting(
     path: str = "/v1/auth/otp/verify",
 ) -> Any:
     """Return a context in which Descope's replies are rewritten."""
-    return caller.guard.rerouted(Rewriting(caller.descope.transport, path, rewrite))
+    return caller.guard.on_transport(Rewriting(caller.descope.transport, path, rewrite))
 
 
 @pytest.mark.parametrize("by_cookie", [False, True], ids=["header", "cookie"])
@@ -947,7 +947,7 @@ def test_query_and_headers_change_nothing(ann: Caller) -> None:
         "X-Forwarded-Host": "evil.example",
         "Host": "evil.example",
     }
-    with ann.guard.rerouted(seen):
+    with ann.guard.on_transport(seen):
         response = ann.client.post(
             START + query,
             headers=headers,

@@ -212,9 +212,11 @@ class DescopeEmulator(Driver):
     def attach(self, guard: "StepUpGuard") -> "Iterator[DescopeEmulator]":
         """Send all of *guard*'s HTTP here until the context ends.
 
-        The guard's key and verdict caches are empty at the start and as they were at the end.
+        The guard works on a second set of parts meanwhile, made from the same settings: its caches
+        are empty at the start, and the first set is as it was at the end.
 
         Raises:
+            ConfigurationError: The guard was constructed from ready parts, without `parts_on`.
             ValueError: The guard is for another project, so it would accept none of the tokens.
         """
         if guard.project_id != self.project_id:
@@ -222,7 +224,7 @@ class DescopeEmulator(Driver):
                 f"The guard is for project {guard.project_id!r} and the emulator for "
                 f"{self.project_id!r}; pass DescopeEmulator(project_id=guard.project_id)."
             )
-        with guard.rerouted(self.transport):
+        with guard.on_transport(self.transport):
             yield self
 
     @contextmanager

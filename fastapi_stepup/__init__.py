@@ -1,7 +1,7 @@
 """Step-up authentication for FastAPI and Starlette: RFC 9470 challenges on Descope sessions."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from fastapi_stepup import errors
@@ -58,43 +58,42 @@ __all__ = [
     "stepup_script",
 ]
 
-# Lazy (PEP 562): the pytest plugin is loaded in every test run and must not pull FastAPI in.
-_HOMES = {
-    "Challenge": "challenge",
-    "Claims": "claims",
-    "DescopeClient": "providers.descope.client",
-    "GuardedRoute": "web.route_inventory",
-    "JWKSCache": "tokens.jwks.cache",
-    "RequireSession": "web.dependencies",
-    "RequireStepUp": "web.dependencies",
-    "StepUpAuth": "client.auth",
-    "StepUpCancelled": "client.auth",
-    "StepUpFailed": "client.auth",
-    "StepUpGuard": "guard.guard",
-    "StepUpLimits": "router.rate_limits",
-    "StepUpMiddleware": "web.middleware",
-    "StepUpPolicy": "policy.policy",
-    "StepUpQuestion": "client.auth",
-    "StepUpRule": "web.rules",
-    "StepUpScript": "browser.assets",
-    "StepUpTokens": "client.auth",
-    "TokenVerifier": "tokens.verifier",
-    "claims_from": "claims",
-    "guarded_routes": "web.route_inventory",
-    "install": "web.install",
-    "requires_step_up": "web.decorators",
-    "stepup_router": "router.router",
-    "stepup_script": "browser.assets",
+# Loaded on first use (PEP 562): the pytest plugin must not import FastAPI in every test run.
+_EXPORTS: Final[dict[str, tuple[str, ...]]] = {
+    "browser.assets": ("StepUpScript", "stepup_script"),
+    "challenge": ("Challenge",),
+    "claims": ("Claims", "claims_from"),
+    "client.auth": (
+        "StepUpAuth",
+        "StepUpCancelled",
+        "StepUpFailed",
+        "StepUpQuestion",
+        "StepUpTokens",
+    ),
+    "guard.guard": ("StepUpGuard",),
+    "policy.policy": ("StepUpPolicy",),
+    "providers.descope.client": ("DescopeClient",),
+    "router.rate_limits": ("StepUpLimits",),
+    "router.router": ("stepup_router",),
+    "tokens.jwks.cache": ("JWKSCache",),
+    "tokens.verifier": ("TokenVerifier",),
+    "web.decorators": ("requires_step_up",),
+    "web.dependencies": ("RequireSession", "RequireStepUp"),
+    "web.install": ("install",),
+    "web.middleware": ("StepUpMiddleware",),
+    "web.route_inventory": ("GuardedRoute", "guarded_routes"),
+    "web.rules": ("StepUpRule",),
 }
+_MODULES: Final = {name: module for module, names in _EXPORTS.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name == "errors":
         return import_module("fastapi_stepup.errors")
-    if name not in _HOMES:
+    if name not in _MODULES:
         msg = f"module 'fastapi_stepup' has no attribute {name!r}"
         raise AttributeError(msg)
-    value = getattr(import_module(f"fastapi_stepup.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"fastapi_stepup.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

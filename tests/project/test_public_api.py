@@ -1,7 +1,9 @@
 """The public names: those of `fastapi_stepup`, no more and no fewer."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +48,23 @@ def test_all_lists_the_public_names_sorted() -> None:
 def test_name_can_be_imported(name: str) -> None:
     """Each public name is there, and is the same object each time."""
     assert getattr(fastapi_stepup, name) is getattr(fastapi_stepup, name)
+
+
+def test_table_of_exports_is_what_type_checkers_see() -> None:
+    """The lazy table, the imports for type checkers and `__all__` agree, name by name."""
+    tree = ast.parse(Path(fastapi_stepup.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        (str(node.module), alias.name)
+        for node in ast.walk(block)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    table = vars(fastapi_stepup)["_EXPORTS"]
+    served = [(f"fastapi_stepup.{module}", name) for module in table for name in table[module]]
+
+    assert {*served, ("fastapi_stepup", "errors")} == seen
+    assert sorted([*(name for _, name in served), "errors"]) == fastapi_stepup.__all__
 
 
 def test_dir_lists_the_public_names() -> None:

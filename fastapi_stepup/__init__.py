@@ -8,13 +8,9 @@ if TYPE_CHECKING:
     from fastapi_stepup.browser.assets import StepUpScript, stepup_script
     from fastapi_stepup.challenge import Challenge
     from fastapi_stepup.claims import Claims, claims_from
-    from fastapi_stepup.client.auth import (
-        StepUpAuth,
-        StepUpCancelled,
-        StepUpFailed,
-        StepUpQuestion,
-        StepUpTokens,
-    )
+    from fastapi_stepup.client.auth import StepUpAuth
+    from fastapi_stepup.client.errors import StepUpCancelled, StepUpFailed
+    from fastapi_stepup.client.models import StepUpQuestion, StepUpTokens
     from fastapi_stepup.guard.guard import StepUpGuard
     from fastapi_stepup.policy.policy import StepUpPolicy
     from fastapi_stepup.providers.descope.client import DescopeClient
@@ -63,13 +59,9 @@ _EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     "browser.assets": ("StepUpScript", "stepup_script"),
     "challenge": ("Challenge",),
     "claims": ("Claims", "claims_from"),
-    "client.auth": (
-        "StepUpAuth",
-        "StepUpCancelled",
-        "StepUpFailed",
-        "StepUpQuestion",
-        "StepUpTokens",
-    ),
+    "client.auth": ("StepUpAuth",),
+    "client.errors": ("StepUpCancelled", "StepUpFailed"),
+    "client.models": ("StepUpQuestion", "StepUpTokens"),
     "guard.guard": ("StepUpGuard",),
     "policy.policy": ("StepUpPolicy",),
     "providers.descope.client": ("DescopeClient",),

@@ -2,115 +2,47 @@
 
 import inspect
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
 import httpx
 
-from fastapi_stepup.challenge import Challenge
+from fastapi_stepup.client.challenge import (
+    DELIVERIES,
+    StepUpChallenge,
+    failure_of,
+    is_refusal,
+    json_object,
+    origin_of,
+    text,
+)
+from fastapi_stepup.client.errors import StepUpCancelled, StepUpFailed
+from fastapi_stepup.client.models import (
+    SessionTokens,
+    StepUpPrompt,
+    StepUpQuestion,
+    StepUpTokens,
+)
 
-_CODE: Final = "insufficient_user_authentication"
-_DELIVERIES: Final = ("email", "sms", "voice", "whatsapp")
 _TRY_AGAIN: Final = frozenset({"otp_rejected", "otp_expired"})
-_PAUSE: Final = 0.02
+_POLL_SECONDS: Final = 0.02
 
 
-class SessionTokens(Protocol):
-    """A session: what a sign-in hands out, such as `fastapi_stepup.testing.Tokens`."""
+class _RunningStepUp:
+    """A step-up that is running, and the requests that wait for it."""
 
-    @property
-    def session_token(self) -> str:
-        """The session JWT."""
-        ...
-
-    @property
-    def refresh_token(self) -> str | None:
-        """The refresh JWT; without it nobody can step up."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StepUpTokens:
-    """A session. Its `repr` shows no token."""
-
-    session_token: str = field(repr=False)
-    refresh_token: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepUpQuestion:
-    """What a prompt is asked: for a code, or for another way to get one.
-
-    Attributes:
-        method: How the code was sent; `"totp"` for the one of an authenticator app.
-        destination: Where to, masked; `None` for `"totp"`.
-        choices: All that could be asked for, *method* included.
-        max_age: Seconds that a step-up is good for at this route; `None` when it does not say.
-        acr_values: Authentication contexts that would do.
-        amr: Ways of authenticating that would do.
-        unmet: What is missing, as `{"requirement": …, "reason": …}`.
-        problem: Code of the problem with the last answer, such as `"otp_rejected"`.
-    """
-
-    method: str
-    destination: str | None
-    choices: tuple[str, ...]
-    max_age: int | None
-    acr_values: tuple[str, ...]
-    amr: tuple[str, ...]
-    unmet: tuple[Mapping[str, str], ...]
-    problem: str | None = None
-
-
-StepUpPrompt: TypeAlias = Callable[[StepUpQuestion], str | Awaitable[str | None] | None]
-
-
-class StepUpFailed(Exception):
-    """The step-up did not come about. The text is the server's own sentence for a person.
-
-    Attributes:
-        code: Code of the server's problem, or `"cancelled"`.
-        problem: The whole problem; empty when the server gave none.
-        retry_after: Seconds after which another try makes sense.
-    """
-
-    def __init__(
-        self,
-        code: str,
-        *,
-        problem: Mapping[str, Any] | None = None,
-        retry_after: int | None = None,
-    ) -> None:
-        self.code = code
-        self.problem: Mapping[str, Any] = problem or {}
-        self.retry_after = retry_after
-        super().__init__(str(self.problem.get("detail", code)))
-
-    def _for_another(self) -> Self:
-        """Return the error for another request that waited for the same prompt."""
-        return type(self)(self.code, problem=self.problem, retry_after=self.retry_after)
-
-
-class StepUpCancelled(StepUpFailed):
-    """The prompt gave no code."""
-
-
-class _Flight:
-    """A step-up that is under way, for all requests that wait for it."""
-
-    def __init__(self, refusal: "_Refusal") -> None:
-        self.refusal = refusal
+    def __init__(self, challenge: StepUpChallenge) -> None:
+        self.challenge = challenge
         self.done = threading.Event()
         self.failure: StepUpFailed | None = None
 
 
-# What is done for a request, without doing it: a request to be sent and its answer given, a
-# question to be asked, a flight to be waited for.
+# The steps of a request without any I/O: a request to send, a question to ask, a running
+# step-up to wait for. The sync and the async flow carry them out and send the result back in.
 _Result = TypeVar("_Result")
-_Plan: TypeAlias = Generator["httpx.Request | StepUpQuestion | _Flight", Any, _Result]
+_Plan: TypeAlias = Generator["httpx.Request | StepUpQuestion | _RunningStepUp", Any, _Result]
 
 
 class StepUpAuth(httpx.Auth):
@@ -168,11 +100,11 @@ class StepUpAuth(httpx.Auth):
         self._tokens = StepUpTokens(tokens.session_token, tokens.refresh_token)
         self._prompt = prompt
         self._method = method
-        self._origin = None if origin is None else _origin(httpx.URL(origin))
+        self._origin = None if origin is None else origin_of(httpx.URL(origin))
         self._on_tokens = on_tokens
         self._attempts = attempts
         self._lock = threading.Lock()
-        self._flight: _Flight | None = None
+        self._running: _RunningStepUp | None = None
 
     def __repr__(self) -> str:
         return "StepUpAuth()"
@@ -197,7 +129,7 @@ class StepUpAuth(httpx.Auth):
                 step = plan.send(answer)
                 if isinstance(step, httpx.Request):
                     answer = yield step
-                    if step is not request or _is_refusal(answer):
+                    if step is not request or is_refusal(answer):
                         answer.read()
                 elif isinstance(step, StepUpQuestion):
                     answer = self._ask(step)
@@ -223,21 +155,21 @@ class StepUpAuth(httpx.Auth):
                 step = plan.send(answer)
                 if isinstance(step, httpx.Request):
                     answer = yield step
-                    if step is not request or _is_refusal(answer):
+                    if step is not request or is_refusal(answer):
                         await answer.aread()
                 elif isinstance(step, StepUpQuestion):
                     answer = await self._ask_async(step)
                 else:
-                    # Whoever leads may be in another thread or loop: no event reaches across.
+                    # The step-up may run in another thread or event loop: no event reaches across.
                     while not step.done.is_set():  # noqa: ASYNC110
-                        await anyio.sleep(_PAUSE)
+                        await anyio.sleep(_POLL_SECONDS)
         except StopIteration:
             return
         finally:
             plan.close()
 
     def _is_ours(self, request: httpx.Request) -> bool:
-        origin = _origin(request.url)
+        origin = origin_of(request.url)
         with self._lock:
             self._origin = self._origin or origin
         return origin == self._origin
@@ -265,236 +197,104 @@ class StepUpAuth(httpx.Auth):
             token = self._tokens.session_token
             request.headers["Authorization"] = f"Bearer {token}"
             response = yield request
-            refusal = None if asked else _Refusal.read(request, response)
-            if refusal is None:
+            challenge = None if asked else StepUpChallenge.read(request, response)
+            if challenge is None:
                 return
-            asked = yield from self._join(refusal, request, token)
+            asked = yield from self._join(challenge, request, token)
 
-    def _join(self, refusal: "_Refusal", request: httpx.Request, token: str) -> "_Plan[bool]":
-        """See to a step-up, and return whether it was for this *refusal*."""
+    def _join(
+        self, challenge: StepUpChallenge, request: httpx.Request, token: str
+    ) -> "_Plan[bool]":
+        """Step up or wait for it, and return whether the step-up was for this *challenge*."""
         shared = False
         while True:
             with self._lock:
                 if self._tokens.session_token != token:
                     return shared
-                flight = self._flight
-                if flight is None:
-                    flight = self._flight = _Flight(refusal)
+                running = self._running
+                if running is None:
+                    running = self._running = _RunningStepUp(challenge)
                     break
-            yield flight
-            if flight.failure is not None:
-                raise flight.failure._for_another()  # noqa: SLF001 - of this module
-            shared = flight.refusal.wants == refusal.wants
+            yield running
+            if running.failure is not None:
+                raise running.failure.copy()
+            shared = running.challenge.wants == challenge.wants
         try:
-            self._tokens = yield from self._step_up(refusal, request)
+            self._tokens = yield from self._step_up(challenge, request)
         except StepUpFailed as failure:
-            flight.failure = failure
+            running.failure = failure
             raise
         finally:
             with self._lock:
-                self._flight = None
-            flight.done.set()
+                self._running = None
+            running.done.set()
         if self._on_tokens is not None:
             self._on_tokens(self._tokens)
         return True
 
-    def _step_up(self, refusal: "_Refusal", request: httpx.Request) -> "_Plan[StepUpTokens]":
+    def _step_up(self, challenge: StepUpChallenge, request: httpx.Request) -> "_Plan[StepUpTokens]":
         wanted = self._method or ""
-        method = wanted if wanted in refusal.routes else next(iter(refusal.routes))
+        method = wanted if wanted in challenge.routes else next(iter(challenge.routes))
         problem: str | None = None
         wrong = 0
-        destination = yield from self._start(refusal, request, method)
+        destination = yield from self._start(challenge, request, method)
         while True:
-            answer = yield refusal.question(method, destination, problem)
+            answer = yield challenge.question(method, destination, problem)
             if answer is None:
                 raise StepUpCancelled("cancelled")
-            if answer in refusal.routes:
+            if answer in challenge.routes:
                 method, problem = answer, None
-                destination = yield from self._start(refusal, request, method)
+                destination = yield from self._start(challenge, request, method)
                 continue
-            reply = yield self._post(refusal, request, method, "verify_uri", code=answer)
+            reply = yield self._post(challenge, request, method, "verify_uri", code=answer)
             if reply.is_success:
                 return self._stepped_up(reply)
-            failure = _failure(reply)
+            failure = failure_of(reply)
             wrong += 1
             if failure.code not in _TRY_AGAIN or wrong >= self._attempts:
                 raise failure
             problem = failure.code
             if problem == "otp_expired":
-                destination = yield from self._start(refusal, request, method)
+                destination = yield from self._start(challenge, request, method)
 
     def _start(
-        self, refusal: "_Refusal", request: httpx.Request, method: str
+        self, challenge: StepUpChallenge, request: httpx.Request, method: str
     ) -> "_Plan[str | None]":
-        """Have a code sent, and return where to; an authenticator app has its own."""
+        """Have a code sent and return its masked destination; `None` for an authenticator app."""
         if method == "totp":
             return None
-        reply = yield self._post(refusal, request, method, "start_uri")
+        reply = yield self._post(challenge, request, method, "start_uri")
         if not reply.is_success:
-            raise _failure(reply)
-        return _text(_json(reply).get("destination"))
+            raise failure_of(reply)
+        return text(json_object(reply).get("destination"))
 
     def _post(
         self,
-        refusal: "_Refusal",
+        challenge: StepUpChallenge,
         request: httpx.Request,
         method: str,
         uri: str,
         **members: str,
     ) -> httpx.Request:
-        if method in _DELIVERIES:
+        if method in DELIVERIES:
             members["delivery"] = method
         if self._tokens.refresh_token is not None:
             members["refresh_token"] = self._tokens.refresh_token
         return httpx.Request(
             "POST",
-            refusal.routes[method][uri],
+            challenge.routes[method][uri],
             headers={"Authorization": f"Bearer {self._tokens.session_token}"},
             json=members,
             extensions={"timeout": request.extensions.get("timeout", {})},
         )
 
     def _stepped_up(self, reply: httpx.Response) -> StepUpTokens:
-        session = _json(reply)
-        token = _text(session.get("session_token"))
+        session = json_object(reply)
+        token = text(session.get("session_token"))
         if token is None:
             raise StepUpFailed("no_session")
-        refresh_token = _text(session.get("refresh_token"))
+        refresh_token = text(session.get("refresh_token"))
         return StepUpTokens(token, refresh_token or self._tokens.refresh_token)
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """A step-up challenge that can be met from here: what it asks for, and where."""
-
-    routes: Mapping[str, Mapping[str, httpx.URL]]
-    max_age: int | None
-    acr_values: tuple[str, ...]
-    amr: tuple[str, ...]
-    unmet: tuple[Mapping[str, str], ...]
-
-    @classmethod
-    def read(cls, request: httpx.Request, response: httpx.Response) -> Self | None:
-        """Return the challenge of *response*, or `None` when the app is to have the answer.
-
-        The body is preferred, as it says more; for what it does not say the header is asked.
-        """
-        # Where a redirect may have led has no say in what the user is asked.
-        here = _origin(request.url)
-        if not _is_refusal(response) or _origin(response.url) != here:
-            return None
-        body = _json(response)
-        problem = body["detail"] if isinstance(body.get("detail"), dict) else body
-        challenge = _challenge(response)
-        if problem.get("code") != _CODE and challenge is None:
-            return None
-        amr = _texts(problem.get("amr"))
-        routes = _routes(problem, request.url)
-        named = {} if "mfa" in amr else {name: routes[name] for name in routes if name in amr}
-        # Stepped up just now, and not enough: only another method helps.
-        if problem.get("unmet_after_step_up") is True:
-            routes = named
-        if not routes:
-            return None
-        max_age, unmet = problem.get("max_age"), problem.get("unmet")
-        in_header = challenge or Challenge.bearer()
-        return cls(
-            routes=named or routes,
-            max_age=max_age if isinstance(max_age, int) else in_header.max_age,
-            acr_values=_texts(problem.get("acr_values")) or in_header.acr_values,
-            amr=amr,
-            unmet=tuple(unmet) if isinstance(unmet, list) else (),
-        )
-
-    @property
-    def wants(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """What a step-up for it would do for another one of the same; a new one is new for all."""
-        return self.amr, self.acr_values
-
-    def question(self, method: str, destination: str | None, problem: str | None) -> StepUpQuestion:
-        """Return what to ask the prompt."""
-        return StepUpQuestion(
-            method=method,
-            destination=destination,
-            choices=tuple(self.routes),
-            max_age=self.max_age,
-            acr_values=self.acr_values,
-            amr=self.amr,
-            unmet=self.unmet,
-            problem=problem,
-        )
-
-
-def _challenge(response: httpx.Response) -> Challenge | None:
-    try:
-        challenges = Challenge.parse(response.headers.get("www-authenticate", ""))
-    except ValueError:
-        return None
-    ours = (c for c in challenges if c.scheme.lower() == "bearer" and c.error == _CODE)
-    return next(ours, None)
-
-
-def _routes(problem: Mapping[str, Any], url: httpx.URL) -> dict[str, dict[str, httpx.URL]]:
-    """Return the routes of the methods that are offered and can be used from here.
-
-    None is when any of them is on another origin: nothing goes there.
-    """
-    step_up = problem.get("step_up")
-    if not isinstance(step_up, dict):
-        return {}
-    uris = step_up.get("uris")
-    totp = uris.get("totp") if isinstance(uris, dict) else None
-    routes: dict[str, dict[str, httpx.URL]] = {}
-    for method in _texts(step_up.get("methods")):
-        names = ("verify_uri",) if method == "totp" else ("start_uri", "verify_uri")
-        source = {"totp": totp}.get(method, step_up)
-        if method not in (*_DELIVERIES, "totp") or not isinstance(source, dict):
-            continue
-        try:
-            found = {name: url.join(source[name]) for name in names}
-        except (KeyError, TypeError, httpx.InvalidURL):
-            continue
-        if any(_origin(target) != _origin(url) for target in found.values()):
-            return {}
-        routes[method] = found
-    return routes
-
-
-def _failure(reply: httpx.Response) -> StepUpFailed:
-    body = _json(reply)
-    problem = body["detail"] if isinstance(body.get("detail"), dict) else body
-    wait = reply.headers.get("retry-after", "")
-    return StepUpFailed(
-        _text(problem.get("code")) or "failed",
-        problem=problem,
-        retry_after=int(wait) if wait.isascii() and wait.isdigit() else None,
-    )
-
-
-def _json(response: httpx.Response) -> dict[str, Any]:
-    """Return the object in the body; an empty one when there is none."""
-    try:
-        body = response.json()
-    except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _texts(values: object) -> tuple[str, ...]:
-    listed = values if isinstance(values, list) else []
-    return tuple(value for value in listed if isinstance(value, str))
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port
-
-
-def _is_refusal(response: httpx.Response) -> bool:
-    return response.status_code == httpx.codes.UNAUTHORIZED
 
 
 def _is_asynchronous(prompt: StepUpPrompt) -> bool:

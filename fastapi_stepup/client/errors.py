@@ -1,0 +1,34 @@
+"""Errors of a step-up that a client could not finish."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+
+class StepUpFailed(Exception):
+    """The step-up failed. The text is the server's own sentence for a person.
+
+    Attributes:
+        code: Code of the server's problem, or `"cancelled"`.
+        problem: The whole problem; empty when the server gave none.
+        retry_after: Seconds after which another try makes sense.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        problem: Mapping[str, Any] | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        self.code = code
+        self.problem: Mapping[str, Any] = problem or {}
+        self.retry_after = retry_after
+        super().__init__(str(self.problem.get("detail", code)))
+
+    def copy(self) -> Self:
+        """Return an equal error, for another request that waited for the same prompt."""
+        return type(self)(self.code, problem=self.problem, retry_after=self.retry_after)
+
+
+class StepUpCancelled(StepUpFailed):
+    """The prompt gave no code."""

@@ -12,12 +12,12 @@ PACKAGES: Final = HERE / "node" / "node_modules"
 
 
 def passed(command: Sequence[str], **environment: str) -> int:
-    """Run a suite and return how many of its tests passed: all there are.
+    """Run a suite, in which every test has to pass, and return the number of its tests.
 
     Raises:
         AssertionError: One failed or was skipped, or there was none; with the suite's report.
     """
-    told = subprocess.run(
+    ran = subprocess.run(
         command,
         capture_output=True,
         text=True,
@@ -26,9 +26,9 @@ def passed(command: Sequence[str], **environment: str) -> int:
         cwd=HERE,
         env=os.environ | environment,
     )
-    report = told.stdout + told.stderr
-    counts = _counts(told.stdout)
-    bad = told.returncode, counts.get("fail", 0), counts.get("skipped", 0)
+    report = ran.stdout + ran.stderr
+    counts = _counts(ran.stdout)
+    bad = ran.returncode, counts.get("fail", 0), counts.get("skipped", 0)
     assert bad == (0, 0, 0), _failures(report)
     assert counts.get("pass", 0), report
     return counts["pass"]

@@ -1,4 +1,4 @@
-// What the stories in the browser share: a page of the served app, its emulator, and gestures.
+// Shared by the scenarios: a page of the served app, its emulator, and what a user does there.
 import { mkdirSync, readFileSync } from "node:fs";
 import { after, before } from "node:test";
 import { chromium } from "playwright-core";
@@ -10,7 +10,7 @@ const FOLDER = process.env.STEPUP_SCREENSHOTS;
 const axe = readFileSync(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf-8");
 
 let browser;
-let stages = 0;
+let users = 0;
 before(async () => {
   mkdirSync(FOLDER, { recursive: true });
   browser = await chromium.launch({
@@ -64,20 +64,29 @@ export const SESSION = {
   subject: "U2",
 };
 
-export class Stage {
+// Answers of a server that offers these methods.
+export const answers = (methods, more) => ({
+  "/pay": [refusal(methods), {}],
+  "/step-up/status": status(methods),
+  "/step-up/otp/start": { delivery: "email", destination: "a**@example.com" },
+  "/step-up/otp/verify": SESSION,
+  ...more,
+});
+
+export class User {
   // A signed-in user's browser on the page; `mocks` are answers that the page gets in place of the app's.
-  static async set(t, { mocks = {}, init, ...options } = {}) {
+  static async open(t, { mocks = {}, init, ...options } = {}) {
     const context = await browser.newContext({ locale: "en", ...options });
     t.after(() => context.close());
     const page = await context.newPage();
     page.setDefaultTimeout(5000);
-    const stage = new Stage(context, page, `ann@shop${++stages}.example.com`);
-    await stage.signIn();
-    await stage.mock(mocks);
+    const user = new User(context, page, `ann@shop${++users}.example.com`);
+    await user.signIn();
+    await user.mock(mocks);
     if (init) await page.addInitScript(init);
     await page.goto(SITE);
     await page.waitForFunction(() => window.page);
-    return stage;
+    return user;
   }
 
   constructor(context, page, login) {

@@ -1,7 +1,7 @@
 // The page: what its requests get, with cookies, across origins, in parallel, by Descope's flow.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PLAIN, SESSION, SITE, Stage, elsewhere, emulator, refusal, status } from "./stage.mjs";
+import { PLAIN, SESSION, SITE, User, elsewhere, emulator, refusal, status } from "./browser.mjs";
 
 const mocks = {
   "/pay": [refusal(["email"]), {}],
@@ -11,21 +11,21 @@ const mocks = {
 };
 
 test("two requests at a time share one dialog, and both get through", async (t) => {
-  const stage = await Stage.set(t);
-  const paid = stage.page.evaluate(async () => {
+  const user = await User.open(t);
+  const paid = user.page.evaluate(async () => {
     const answers = await Promise.all([window.page.pay(), window.page.pay("/pay?second")]);
     return Promise.all(answers.map((answer) => answer.json()));
   });
-  await stage.method("Email me a code").click();
-  await stage.input.waitFor();
-  await stage.input.fill(await stage.code());
-  assert.equal(await stage.page.locator("step-up-dialog").count(), 1);
-  await stage.button("Confirm").click();
+  await user.method("Email me a code").click();
+  await user.input.waitFor();
+  await user.input.fill(await user.code());
+  assert.equal(await user.page.locator("step-up-dialog").count(), 1);
+  await user.button("Confirm").click();
   const shirt = { paid: { shirt: "M" }, amr: ["email"] };
   assert.deepEqual(await paid, [shirt, shirt]);
   const ours = ["/step-up/status", "/step-up/otp/start", "/step-up/otp/verify"];
   assert.deepEqual(
-    stage.posts.filter((path) => path !== "/pay"),
+    user.posts.filter((path) => path !== "/pay"),
     ours,
   );
 });
@@ -35,10 +35,10 @@ for (const [name, site] of [
   ["problems in detail", PLAIN],
 ]) {
   test(`another origin, with a bearer, an unreadable challenge header and ${name}`, async (t) => {
-    const stage = await Stage.set(t);
-    const signedIn = await emulator("sign-in", { login_id: stage.login }, site);
+    const user = await User.open(t);
+    const signedIn = await emulator("sign-in", { login_id: user.login }, site);
     const tokens = { sessionToken: signedIn.session_token, refreshToken: signedIn.refresh_token };
-    const paid = stage.page.evaluate(
+    const paid = user.page.evaluate(
       async ([url, tokens]) => {
         const { page } = window;
         const given = [];
@@ -57,49 +57,49 @@ for (const [name, site] of [
       },
       [`${elsewhere(site)}/pay`, tokens],
     );
-    await stage.method("Email me a code").click();
-    await stage.input.waitFor();
-    await stage.input.fill(await stage.code(site));
-    await stage.button("Confirm").click();
+    await user.method("Email me a code").click();
+    await user.input.waitFor();
+    await user.input.fill(await user.code(site));
+    await user.button("Confirm").click();
     const { given, ...rest } = await paid;
     assert.deepEqual(rest, { paid: { shirt: "M" }, amr: ["email"] });
     const [{ sessionToken, refreshToken, session }] = given;
     assert.notEqual(sessionToken, tokens.sessionToken);
     assert.ok(refreshToken);
     assert.equal(session.stepped_up, true);
-    assert.deepEqual(stage.problems, []);
+    assert.deepEqual(user.problems, []);
   });
 }
 
 test("a challenge for a factor offers what meets it", async (t) => {
-  const stage = await Stage.set(t);
-  const refused = stage.page.evaluate(() =>
+  const user = await User.open(t);
+  const refused = user.page.evaluate(() =>
     window.page.pay("/refund").catch((error) => error.code),
   );
-  await stage.dialog.getByText("Your account has no way to confirm it’s you.").waitFor();
-  await stage.button("Close").first().click();
+  await user.dialog.getByText("Your account has no way to confirm it’s you.").waitFor();
+  await user.button("Close").first().click();
   assert.equal(await refused, "no_step_up_method");
-  assert.deepEqual(stage.posts, ["/refund", "/step-up/status"]);
+  assert.deepEqual(user.posts, ["/refund", "/step-up/status"]);
 });
 
 test("a request that is given up closes the dialog", async (t) => {
-  const stage = await Stage.set(t, { mocks });
-  const reason = stage.page.evaluate(async () => {
+  const user = await User.open(t, { mocks });
+  const reason = user.page.evaluate(async () => {
     window.controller = new AbortController();
     return window.page
       .pay("/pay", { signal: window.controller.signal })
       .catch((error) => error.name);
   });
-  await stage.dialog.waitFor();
-  await stage.page.evaluate(() => window.controller.abort());
+  await user.dialog.waitFor();
+  await user.page.evaluate(() => window.controller.abort());
   assert.equal(await reason, "AbortError");
-  await stage.page.waitForFunction(() => !document.querySelector("step-up-dialog"));
+  await user.page.waitForFunction(() => !document.querySelector("step-up-dialog"));
 });
 
 test("a stream is reported before the user is bothered", async (t) => {
-  const stage = await Stage.set(t);
+  const user = await User.open(t);
   // A browser lets no stream through HTTP/1.1, so the answer comes from here.
-  const code = await stage.page.evaluate(
+  const code = await user.page.evaluate(
     async (problem) => {
       const server = async () => new Response(JSON.stringify(problem), { status: 401 });
       const body = new Blob(["{}"]).stream();
@@ -109,14 +109,14 @@ test("a stream is reported before the user is bothered", async (t) => {
     refusal(["email"]),
   );
   assert.equal(code, "StepUpBodyNotReplayable");
-  assert.equal(await stage.dialog.count(), 0);
+  assert.equal(await user.dialog.count(), 0);
 });
 
 test("the script is loaded once, by the URL and the hash that the server gave", async (t) => {
-  const stage = await Stage.set(t);
-  await stage.byEmail();
-  assert.equal(stage.requests.filter((one) => one.includes("stepup.js")).length, 1);
-  const [src, integrity] = await stage.page.evaluate(() => {
+  const user = await User.open(t);
+  await user.byEmail();
+  assert.equal(user.requests.filter((one) => one.includes("stepup.js")).length, 1);
+  const [src, integrity] = await user.page.evaluate(() => {
     const script = document.querySelector("script[integrity]");
     return [script.getAttribute("src"), script.integrity];
   });
@@ -152,38 +152,38 @@ const withFlow = ([tokens, options]) => {
 const flowing = { ...mocks, "/pay": [refusal(["email"], { flow_id: "step-up" }), {}] };
 
 test("Descope's flow runs where the page has it", async (t) => {
-  const stage = await Stage.set(t, { mocks: flowing, init: descope });
-  await stage.page.evaluate(withFlow, [{}, { baseUrl: "https://auth.example" }]);
-  await stage.pay();
-  await stage.page.getByRole("button", { name: "Finish the flow" }).waitFor();
-  assert.deepEqual(await stage.page.evaluate(() => window.flow), [
+  const user = await User.open(t, { mocks: flowing, init: descope });
+  await user.page.evaluate(withFlow, [{}, { baseUrl: "https://auth.example" }]);
+  await user.pay();
+  await user.page.getByRole("button", { name: "Finish the flow" }).waitFor();
+  assert.deepEqual(await user.page.evaluate(() => window.flow), [
     "P2x",
     "step-up",
     "https://auth.example",
   ]);
-  assert.deepEqual(await stage.inspect("descope-flow"), []);
-  await stage.page.getByRole("button", { name: "Finish the flow" }).click();
-  assert.equal(await stage.outcome(), "Paid.");
-  const [{ sessionToken, refreshToken }] = await stage.page.evaluate(() => window.page.given);
+  assert.deepEqual(await user.inspect("descope-flow"), []);
+  await user.page.getByRole("button", { name: "Finish the flow" }).click();
+  assert.equal(await user.outcome(), "Paid.");
+  const [{ sessionToken, refreshToken }] = await user.page.evaluate(() => window.page.given);
   assert.deepEqual([sessionToken, refreshToken], ["new-session", "new-refresh"]);
   assert.deepEqual(
-    stage.posts.filter((path) => path.includes("otp")),
+    user.posts.filter((path) => path.includes("otp")),
     [],
   );
-  assert.equal(await stage.page.locator("descope-wc").count(), 0);
+  assert.equal(await user.page.locator("descope-wc").count(), 0);
 });
 
 test("a flow that fails says so, and can be closed", async (t) => {
-  const stage = await Stage.set(t, { mocks: flowing, init: descope });
-  await stage.page.evaluate(withFlow, [{}, {}]);
-  await stage.pay();
-  await stage.page.getByRole("button", { name: "Finish the flow" }).waitFor();
-  await stage.page.evaluate(() =>
+  const user = await User.open(t, { mocks: flowing, init: descope });
+  await user.page.evaluate(withFlow, [{}, {}]);
+  await user.pay();
+  await user.page.getByRole("button", { name: "Finish the flow" }).waitFor();
+  await user.page.evaluate(() =>
     document.querySelector("descope-wc").dispatchEvent(new CustomEvent("error", { detail: {} })),
   );
-  await stage.alert.getByText("That did not work. Try again.").waitFor();
-  await stage.page.keyboard.press("Escape");
-  assert.equal(await stage.outcome(), "StepUpCancelled: cancelled");
+  await user.alert.getByText("That did not work. Try again.").waitFor();
+  await user.page.keyboard.press("Escape");
+  assert.equal(await user.outcome(), "StepUpCancelled: cancelled");
 });
 
 for (const [name, options] of [
@@ -191,9 +191,9 @@ for (const [name, options] of [
   ["no project is named", { projectId: undefined }],
 ]) {
   test(`the dialog asks where ${name}`, async (t) => {
-    const stage = await Stage.set(t, { mocks: flowing, init: descope });
-    await stage.page.evaluate(withFlow, [{}, options]);
-    await stage.pay();
-    await stage.input.waitFor();
+    const user = await User.open(t, { mocks: flowing, init: descope });
+    await user.page.evaluate(withFlow, [{}, options]);
+    await user.pay();
+    await user.input.waitFor();
   });
 }

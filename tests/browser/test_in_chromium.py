@@ -19,7 +19,6 @@ NODE = shutil.which("node")
 CHROMIUM = shutil.which("chromium") or ""
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots" / "dialog"
 
-pytestmark = pytest.mark.browser
 NEEDS_PACKAGES = pytest.mark.skipif(
     NODE is None or not PACKAGES.is_dir(), reason="needs node: cd tests/browser/node && npm ci"
 )
@@ -49,17 +48,20 @@ def test_app_that_the_browser_uses(sites: Mapping[str, str]) -> None:
     """Both forms of the app serve their page and refuse a session without a step-up."""
     for name in ("STEPUP_SITE", "STEPUP_PLAIN"):
         site = sites[name]
+        session = signed_in(site, "sign-in")
+        stepped_up = signed_in(site, "step-up", amr=["sms"])
         assert "stepup.js?v=" in httpx.get(site).text
-        steps = {"sign-in": {}, "step-up": {"amr": ["sms"]}}
-        answers = []
-        for step, more in steps.items():
-            body = {"login_id": "ann@example.com", **more}
-            tokens = httpx.post(f"{site}/descope/_emulator/{step}", json=body).json()
-            headers = {"Authorization": f"Bearer {tokens['session_token']}"}
-            answers.append(httpx.post(f"{site}/pay", headers=headers, json=1))
-        assert answers[0].status_code == 401
-        assert answers[1].json() == {"paid": 1, "amr": ["sms"]}
-        assert httpx.post(f"{site}/refund", headers=headers).json() == ["sms"]
+        assert httpx.post(f"{site}/pay", headers=session, json=1).status_code == 401
+        paid = httpx.post(f"{site}/pay", headers=stepped_up, json=1)
+        assert paid.json() == {"paid": 1, "amr": ["sms"]}
+        assert httpx.post(f"{site}/refund", headers=stepped_up).json() == ["sms"]
+
+
+def signed_in(site: str, step: str, **members: object) -> Mapping[str, str]:
+    """Return the headers of a session that the emulator of *site* makes."""
+    body = {"login_id": "ann@example.com", **members}
+    tokens = httpx.post(f"{site}/descope/_emulator/{step}", json=body).json()
+    return {"Authorization": f"Bearer {tokens['session_token']}"}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""Typed events for operators: what validation did, without tokens, addresses or user ids.
+"""Event classes for operators, without tokens, addresses or user ids.
 
-Every field has low cardinality or is a number, so an event can become a metric as it is. The one
-exception is `kid`, which comes from a token: it is escaped and cut to 64 characters, for logs only.
+Each field is a number or has few values, so an event can become a metric as it is. The exception is
+`kid`, which comes from a token: it is escaped and cut to 64 characters, for logs only.
 """
 
 from collections.abc import Callable
@@ -17,17 +17,17 @@ KidOutcome = Literal["fetched", "negative", "throttled", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class FetchStarted:
-    """A key set fetch began; `attempt` counts from 1 within one refresh."""
+    """A fetch of the key set began; `attempt` counts from 1 within one refresh."""
 
     attempt: int
 
 
 @dataclass(frozen=True, slots=True)
 class FetchSucceeded:
-    """A key set is in force: how long it took (seconds), what it holds and what changed.
+    """A key set was fetched and is in use.
 
-    `keys` is how many are usable; `added`, `removed` and `changed` compare with the set before, by
-    `kid`; `size` is the body in bytes, 0 when the server said that nothing has changed.
+    `duration` is in seconds. `keys` counts the usable ones; `added`, `removed` and `changed`
+    compare with the set before, by `kid`. `size` is the body in bytes, 0 after a 304.
     """
 
     duration: float
@@ -52,9 +52,9 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class KeySkipped:
-    """A member of the key set is not used; `alarming` when it should never be published.
+    """A member of the key set is skipped; `alarming` if it should never have been published.
 
-    Told when the members that are skipped change, not at every refresh.
+    Emitted when the skipped members change, not at every refresh.
     """
 
     reason: str
@@ -63,24 +63,26 @@ class KeySkipped:
 
 @dataclass(frozen=True, slots=True)
 class StaleServed:
-    """A set past its soft limit is being served; told once a second at most. `age` in seconds."""
+    """A stale set is served: once a second at most. `age` is in seconds."""
 
     age: float
 
 
 @dataclass(frozen=True, slots=True)
 class HardExpired:
-    """The key set passed its hard limit: nothing is verified until a fetch succeeds; told once."""
+    """The key set expired: nothing is verified until a fetch succeeds. Once per outage."""
 
     age: float
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownKid:
-    """A token named a key that the set lacks, and what was done about it.
+    """A token names a key that the set lacks.
 
-    `fetched`: a fetch sent since does not have it either; `negative`: that was so a moment ago;
-    `throttled`: too many were asked for; `failed`: the fetch failed, or it is too early for one.
+    - `fetched`: a set that was fetched for it lacks it too.
+    - `negative`: such a fetch lacked it a moment ago.
+    - `throttled`: too many unknown keys were asked for.
+    - `failed`: the fetch failed, or it is too early for the next one.
     """
 
     outcome: KidOutcome
@@ -89,21 +91,21 @@ class UnknownKid:
 
 @dataclass(frozen=True, slots=True)
 class TokenRejected:
-    """A token was refused."""
+    """A token was rejected."""
 
     reason: RejectReason
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCache:
-    """The verdict cache answered, missed or dropped entries."""
+    """The cache of verified tokens had an entry, had none, or dropped some."""
 
     outcome: Literal["hit", "miss", "evict"]
 
 
 @dataclass(frozen=True, slots=True)
 class ReportOnly:
-    """A request passed that would have been refused; `code` is the problem code."""
+    """Report-only mode let a request pass; `code` is the problem code of the refusal."""
 
     code: str
 

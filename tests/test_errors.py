@@ -110,7 +110,9 @@ def test_every_error_is_in_the_wire_table() -> None:
 
     made = {type(row.values[0]()) for row in WIRE}
 
-    assert made == {kind for kind in leaves(StepUpError) if kind.__module__.startswith("fastapi_stepup.errors.")}
+    ours = {kind for kind in leaves(StepUpError) if "fastapi_stepup.errors" in kind.__module__}
+
+    assert made == ours
     assert len({kind.code for kind in made}) == len({kind.title for kind in made}) == len(made)
 
 

@@ -1,4 +1,4 @@
-"""Runs the README's code blocks as tests: a hook for README.md has to stand beside it."""
+"""Runs the Python blocks of README and docs as tests."""
 
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
@@ -6,5 +6,6 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 pytest_plugins = ["pytester"]
 
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), SkipParser()], patterns=["README.md"]
+    parsers=[PythonCodeBlockParser(), SkipParser()],
+    patterns=["README.md", "docs/*.md", "docs/*/*.md"],
 ).pytest()

@@ -2,8 +2,8 @@
 
 from typing import Annotated
 
-import uvicorn
 from fastapi import Depends, FastAPI
+from fastapi.testclient import TestClient
 
 from fastapi_stepup import Claims, RequireStepUp, StepUpGuard, install, stepup_router
 from fastapi_stepup.testing import DescopeEmulator
@@ -24,6 +24,12 @@ async def checkout(claims: Annotated[Claims, Depends(RequireStepUp(guard, max_ag
 if __name__ == "__main__":  # on the local emulator: no account, no network
     with DescopeEmulator(project_id=guard.project_id).attach(guard) as descope:
         ann = descope.sign_in("ann@example.com")
-        app.mount("/descope", descope)
-        print(f"SESSION={ann.session_token}\nREFRESH={ann.refresh_token}")
-        uvicorn.run(app)
+        client = TestClient(app, headers=ann.headers)
+        refresh = {"delivery": "email", "refresh_token": ann.refresh_token}
+
+        print(client.post("/checkout").json())  # 401: what is missing, and where to get it
+        print(client.post("/step-up/otp/start", json=refresh).json())  # a code is "sent"
+        code = {"code": descope.outbox[-1].code}
+        session = client.post("/step-up/otp/verify", json=refresh | code).json()
+        client.headers["Authorization"] = f"Bearer {session['session_token']}"
+        print(client.post("/checkout").json())  # 200: the order is placed

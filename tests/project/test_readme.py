@@ -1,9 +1,7 @@
 """The README is true: what it shows is what happens. Sybil runs its Python blocks besides."""
 
-import itertools
 import json
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,9 @@ from examples import quickstart
 from fastapi_stepup.router.schemas import SteppedUpSession
 from fastapi_stepup.testing import DescopeEmulator
 
-README = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+README = ROOT.joinpath("README.md").read_text("utf-8")
+DOCS = {path.name: path.read_text("utf-8") for path in ROOT.joinpath("docs").glob("*.md")}
 
 
 def blocks(language: str) -> list[str]:
@@ -53,45 +53,17 @@ def test_shown_answer_is_the_real_one(descope: DescopeEmulator) -> None:
 
 def test_shown_reply_of_verify_has_the_real_members() -> None:
     """The JSON of a finished step-up shows every member there is, in order."""
-    assert list(json.loads(blocks("json")[0])) == list(SteppedUpSession.model_fields)
+    shown = re.findall(r"^```json\n(.*?)^```", DOCS["helper-routes.md"], re.MULTILINE | re.DOTALL)
+
+    assert list(json.loads(shown[0])) == list(SteppedUpSession.model_fields)
 
 
 def test_testing_example_passes() -> None:
     """The test that the README shows passes against the program that it shows."""
     names: dict[str, Any] = {"__name__": "readme"}
-    program = blocks("python")[0]
-    test = next(block for block in blocks("python") if "def test_" in block)
-    exec(program, names)
-    exec(test, names)
-    names["test_checkout_needs_step_up"](DescopeEmulator(project_id=names["guard"].project_id))
+    exec(next(block for block in blocks("python") if "def test_" in block), names)
 
-
-def test_curl_lines_work(descope: DescopeEmulator) -> None:
-    """The three calls of the README do what it says; they are read here, so curl need not be."""
-    ann = descope.sign_in("ann@example.com")
-    script = next(block for block in blocks("sh") if "curl" in block)
-    script = script.replace("'$REFRESH'", ann.refresh_token).replace("$SESSION", ann.session_token)
-    quickstart.app.mount("/descope", descope)
-    client = TestClient(quickstart.app)
-    answers = []
-    for line in script.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        given = dict(itertools.pairwise(words))
-        header, body = given.get("-H", ""), given.get("--json")
-        answers.append(
-            client.request(
-                given.get("-X", "GET" if body is None else "POST"),
-                next(word for word in words if word.startswith("http://127.0.0.1:8000/")),
-                headers=dict([header.split(": ", 1)]) if header else {},
-                json=None if body is None else json.loads(body),
-            )
-        )
-
-    challenged, started, outbox = answers
-    assert challenged.status_code == 401
-    assert 'error="insufficient_user_authentication"' in challenged.headers["www-authenticate"]
-    assert started.json()["destination"] == "a**@example.com"
-    assert descope.outbox[-1].code in outbox.text
+    names["test_checkout_needs_step_up"](DescopeEmulator(project_id=quickstart.guard.project_id))
 
 
 def test_script_of_the_page_can_be_loaded() -> None:
@@ -106,6 +78,6 @@ def test_script_of_the_page_can_be_loaded() -> None:
 
 @pytest.mark.parametrize("name", fastapi_stepup.__all__)
 def test_public_name_is_mentioned(name: str) -> None:
-    """Every public name can be found in the README or in the docstring of one that can."""
-    mentioned = README + (fastapi_stepup.StepUpGuard.__doc__ or "")
+    """Every public name can be found in the README, the docs or the guard's docstring."""
+    mentioned = "".join([README, *DOCS.values(), fastapi_stepup.StepUpGuard.__doc__ or ""])
     assert re.search(rf"\b{name}\b", mentioned)

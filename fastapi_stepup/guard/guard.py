@@ -31,7 +31,8 @@ from fastapi_stepup.guard.credentials import CredentialReader, header_fields
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.providers.descope.client import DEADLINE, DescopeClient, base_url_for
 from fastapi_stepup.tokens.cache import VERDICTS
-from fastapi_stepup.tokens.jwks.cache import MAX_STALE, TTL, JWKSCache, KeysHealth
+from fastapi_stepup.tokens.jwks.cache import MAX_STALE, TTL, JWKSCache
+from fastapi_stepup.tokens.jwks.state import KeysHealth
 from fastapi_stepup.tokens.jws import MAX_TOKEN, TYPES
 from fastapi_stepup.tokens.verifier import (
     LEEWAY,

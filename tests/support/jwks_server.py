@@ -1,5 +1,7 @@
 """What the key set tests share: a clock to move, an endpoint to misbehave, and a cache on both."""
 
+import base64
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,10 +13,15 @@ import httpx
 from fastapi_stepup._http import HTTPClient
 from fastapi_stepup.errors import InvalidToken, KeysUnavailable
 from fastapi_stepup.events import Event
+from fastapi_stepup.testing import DescopeEmulator
 from fastapi_stepup.testing.keys import SigningKey
-from fastapi_stepup.tokens.jwks.cache import JWKSCache, _running_loop
+from fastapi_stepup.tokens.jwks.cache import JWKSCache
+from fastapi_stepup.tokens.jwks.refresh import running_loop
+from fastapi_stepup.tokens.verifier import TokenVerifier
 
 URL = "https://keys.example/v2/keys/P2x"
+PROJECT = "P2Resilience0000000000000001"
+KEYS_PATH = "/v2/keys"
 
 
 class Clock:
@@ -82,7 +89,7 @@ class Endpoint:
 
 
 @dataclass
-class Bench:
+class CacheHarness:
     """A cache on an endpoint with one clock for both of its clocks, and the events it gave."""
 
     endpoint: Endpoint = field(default_factory=Endpoint)
@@ -123,18 +130,68 @@ class Bench:
                 group.start_soon(ask, index, kid)
         return results
 
-    async def settle(self) -> None:
-        """Wait until no fetch is under way in this event loop."""
+    async def finish_refreshes(self) -> None:
+        """Wait until no refresh runs in this event loop."""
         with anyio.fail_after(5):
-            for flight in [f for f in self.keys._aloft.copy() if f.loop is _running_loop()]:
-                await flight.done.wait()
+            for refresh in self.keys._refresher._refreshes.copy():
+                if refresh.loop is running_loop():
+                    await refresh.done.wait()
 
     async def refresh(self) -> None:
         """Let a background refresh happen, some seconds past the soft limit."""
         self.clock.now += 400
         self.keys.cached("k1")
-        await self.settle()
+        await self.finish_refreshes()
 
-    def told(self, kind: type[Event]) -> list[Any]:
+    def events_of(self, kind: type[Event]) -> list[Any]:
         """Return the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
+
+
+@dataclass
+class VerifierHarness:
+    """A verifier in front of an emulated Descope, all on one clock."""
+
+    clock: Clock = field(default_factory=Clock)
+    events: list[Event] = field(default_factory=list)
+    descope: DescopeEmulator = field(init=False)
+    verifier: TokenVerifier = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.descope = DescopeEmulator(PROJECT, clock=self.clock, session_lifetime=86400)
+        keys = JWKSCache(
+            f"https://api.descope.com{KEYS_PATH}/{PROJECT}",
+            http=HTTPClient(self.descope.transport),
+            on_event=self.events.append,
+            monotonic=self.clock,
+            wall=self.clock,
+        )
+        self.verifier = TokenVerifier(keys, project_id=PROJECT, clock=self.clock)
+
+    @property
+    def fetches(self) -> int:
+        """How often the keys were asked for."""
+        return sum(request.path.startswith(KEYS_PATH) for request in self.descope.requests)
+
+    def break_down(self, times: int = 10_000) -> None:
+        """Answer requests for keys with 404 from now on."""
+        self.descope.fail(404, times, path=KEYS_PATH)
+
+    async def outcome(self, token: str) -> str:
+        """Return what *token* comes to: `200`, `401` or `503`."""
+        try:
+            await self.verifier.verify(token)
+        except (InvalidToken, KeysUnavailable) as error:
+            return str(error.status_code)
+        return "200"
+
+    async def finish_refreshes(self) -> None:
+        """Let background fetches finish."""
+        await anyio.wait_all_tasks_blocked()
+
+
+def under_kid(token: str, kid: str) -> str:
+    """Return *token* with another `kid` in its header; a signature that is never checked."""
+    header = json.dumps({"alg": "RS256", "kid": kid, "typ": "JWT"}).encode()
+    first = base64.urlsafe_b64encode(header).rstrip(b"=").decode()
+    return f"{first}.{token.partition('.')[2]}"

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from examples.tee_hee_tees.doors import Doors, SignInFirst
+from examples.tee_hee_tees.access import PageAccess, SignInFirst
 from examples.tee_hee_tees.pages import (
     account_pages,
     cart_pages,
@@ -45,7 +45,7 @@ SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 TITLES: Final = {
-    403: "That door stays shut",
+    403: "You cannot do that here",
     404: "Nothing on this shelf",
     405: "Not like that",
     422: "That does not fit",
@@ -78,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     store = Store(settings.database)
     people = People(emulator) if emulator else None
     views = Views(store, people)
-    doors = Doors(guard)
+    access = PageAccess(guard)
 
     app = FastAPI(title="Tee-Hee Tees", lifespan=guard.lifespan, docs_url=None, redoc_url=None)
     app.state.emulator = emulator
@@ -87,17 +87,17 @@ def create_app(settings: Settings) -> FastAPI:
         stepup_router(guard, methods=("otp", "totp", "passkey"), deliveries=("email", "sms"))
     )
     app.include_router(checkout_route(store, guard))
-    app.include_router(shop_window(views, doors))
-    app.include_router(cart_pages(views, doors, store))
-    app.include_router(account_pages(views, doors, store))
-    app.include_router(refund_routes(views, doors, store, guard))
+    app.include_router(shop_window(views, access))
+    app.include_router(cart_pages(views, access, store))
+    app.include_router(account_pages(views, access, store))
+    app.include_router(refund_routes(views, access, store, guard))
     sign_in = SignIn(guard, transport=transport)
     app.include_router(passkey_routes(sign_in, guard))
     app.include_router(
         SignInPages(views, store, sign_in, people.welcome if people else None).routes()
     )
     if people:
-        app.include_router(demo_inbox(views, doors))
+        app.include_router(demo_inbox(views, access))
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(SecurityHeaders)
 

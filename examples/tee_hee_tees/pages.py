@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from examples.tee_hee_tees.catalogue import MAX_QUANTITY, SHIRTS, Size
-from examples.tee_hee_tees.doors import Doors, same_origin
+from examples.tee_hee_tees.access import PageAccess, same_origin
 from examples.tee_hee_tees.forms import PICK_COOKIE, CartForm, Pick, remember, see
 from examples.tee_hee_tees.store import EmptyCart, Store, UnknownOrder
 from examples.tee_hee_tees.views import Views
@@ -40,10 +40,10 @@ def checkout_route(store: Store, guard: StepUpGuard) -> APIRouter:
     return routes
 
 
-def shop_window(views: Views, doors: Doors) -> APIRouter:
+def shop_window(views: Views, access: PageAccess) -> APIRouter:
     """Return the pages that are open to all."""
     routes = APIRouter(include_in_schema=False)
-    Visitor = Annotated[Claims | None, Depends(doors.visitor)]
+    Visitor = Annotated[Claims | None, Depends(access.visitor)]
 
     @routes.get("/")
     def home(request: Request, claims: Visitor) -> Response:
@@ -65,10 +65,10 @@ def shop_window(views: Views, doors: Doors) -> APIRouter:
     return routes
 
 
-def demo_inbox(views: Views, doors: Doors) -> APIRouter:
+def demo_inbox(views: Views, access: PageAccess) -> APIRouter:
     """Return the list of codes that the emulator sent, for the page to look again."""
     routes = APIRouter(include_in_schema=False)
-    Visitor = Annotated[Claims | None, Depends(doors.visitor)]
+    Visitor = Annotated[Claims | None, Depends(access.visitor)]
 
     @routes.get("/inbox")
     def inbox(request: Request, claims: Visitor) -> Response:
@@ -77,11 +77,11 @@ def demo_inbox(views: Views, doors: Doors) -> APIRouter:
     return routes
 
 
-def cart_pages(views: Views, doors: Doors, store: Store) -> APIRouter:
+def cart_pages(views: Views, access: PageAccess, store: Store) -> APIRouter:
     """Return the cart, which needs a session."""
     routes = APIRouter(include_in_schema=False, dependencies=[Depends(same_origin)])
-    Visitor = Annotated[Claims | None, Depends(doors.visitor)]
-    Shopper = Annotated[Claims, Depends(doors.shopper)]
+    Visitor = Annotated[Claims | None, Depends(access.visitor)]
+    Shopper = Annotated[Claims, Depends(access.shopper)]
 
     @routes.get("/cart")
     def cart(request: Request, claims: Shopper) -> Response:
@@ -112,10 +112,10 @@ def cart_pages(views: Views, doors: Doors, store: Store) -> APIRouter:
     return routes
 
 
-def account_pages(views: Views, doors: Doors, store: Store) -> APIRouter:
+def account_pages(views: Views, access: PageAccess, store: Store) -> APIRouter:
     """Return what people see of their own: orders and profile."""
     routes = APIRouter(include_in_schema=False)
-    Shopper = Annotated[Claims, Depends(doors.shopper)]
+    Shopper = Annotated[Claims, Depends(access.shopper)]
 
     @routes.get("/orders")
     def orders(request: Request, claims: Shopper) -> Response:

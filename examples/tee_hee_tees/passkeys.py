@@ -1,4 +1,4 @@
-"""Adding a passkey: a new way in is worth a step-up, or whoever finds an open browser keeps it."""
+"""Adding a passkey needs a step-up: an open browser alone must not add a credential."""
 
 from typing import Annotated, Any
 

@@ -17,9 +17,9 @@ def lasting_id(login_id: str) -> str:
 
 
 class People:
-    """Whom the emulator knows.
+    """The users of the emulator.
 
-    Whoever works here has a phone and an authenticator app besides the mailbox.
+    Staff have a phone and an authenticator app besides the mailbox.
 
     Args:
         descope: The emulator; a project of your own has its people already.

@@ -1,4 +1,4 @@
-"""The first factor: a code by e-mail, from Descope, for whoever asks.
+"""The first factor: a code by e-mail, from Descope.
 
 fastapi-stepup begins where a session is, so a shop brings its own sign-in. This one talks to
 Descope from the server and keeps both tokens in cookies that no script can read.

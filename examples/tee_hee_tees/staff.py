@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from examples.tee_hee_tees.doors import Doors
+from examples.tee_hee_tees.access import PageAccess
 from examples.tee_hee_tees.store import AlreadyRefunded, Store, UnknownOrder
 from examples.tee_hee_tees.views import Views
 from fastapi_stepup import Claims, RequireStepUp, StepUpGuard
@@ -23,19 +23,19 @@ class Refund(BaseModel):
     total: int
 
 
-def refund_routes(views: Views, doors: Doors, store: Store, guard: StepUpGuard) -> APIRouter:
+def refund_routes(views: Views, access: PageAccess, store: Store, guard: StepUpGuard) -> APIRouter:
     """Return the page and the route behind its button."""
     routes = APIRouter()
-    Shopper = Annotated[Claims, Depends(doors.shopper)]
+    Shopper = Annotated[Claims, Depends(access.shopper)]
     Proven = Annotated[Claims, Depends(RequireStepUp(guard, max_age="1m", amr=SECOND_FACTORS))]
 
     @routes.get("/refunds", include_in_schema=False)
     def refunds(request: Request, claims: Shopper) -> Response:
-        doors.check_staff(claims)
+        access.check_staff(claims)
         return views.page(request, "refunds.html", claims, orders=store.every_order())
 
-    # The role comes first: whoever may not do it at all is not asked to prove anything.
-    @routes.post("/refunds/{reference}", dependencies=[Depends(doors.staff)])
+    # The role comes first: a user who may not do it at all is not asked to prove anything.
+    @routes.post("/refunds/{reference}", dependencies=[Depends(access.staff)])
     def refund(claims: Proven, reference: str) -> Refund:
         """Pay an order back."""
         try:

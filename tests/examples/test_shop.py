@@ -83,7 +83,7 @@ def no_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
-    """A shop on its own emulator, with nobody signed in."""
+    """A shop on its own emulator, with no session."""
     database = tmp_path / "shop.sqlite3"
     app = create_app(Settings(database=database))
     with TestClient(app, base_url=HERE, follow_redirects=False) as browser:
@@ -185,7 +185,7 @@ def test_stranger_cannot_check_out(shop: Shop) -> None:
 
 
 def test_session_that_ended_is_renewed_on_the_way_to_sign_in(shop: Shop) -> None:
-    """With a good refresh token nobody is asked for a code again, and a new pick is kept."""
+    """With a good refresh token no code is asked for again, and a new pick is kept."""
     shop.sign_in()
     shop.browser.cookies.delete("DS")
     assert shop.post("/cart", PICK).headers["location"] == "/sign-in?next=cart"
@@ -240,7 +240,7 @@ def test_code_that_cannot_be_sent_is_said_on_the_form(shop: Shop, failure: int) 
 
 
 def test_wrong_code_is_said_on_the_form(shop: Shop) -> None:
-    """A wrong code signs nobody in, and the right one still does; spaces in it do not matter."""
+    """A wrong code does not sign in, the right one still does; spaces in it do not matter."""
     shop.post("/sign-in", {"email": "ann@example.com"})
     code = shop.descope.outbox[-1].code
     wrong = shop.post("/sign-in/code", {"code": f"{(int(code) + 1) % 1_000_000:06}"})
@@ -259,7 +259,7 @@ def test_code_without_an_address_goes_back_to_the_start(shop: Shop) -> None:
 
 
 def test_foreign_session_from_descope_is_not_accepted(shop: Shop) -> None:
-    """A session of another issuer signs nobody in, whoever hands it out."""
+    """A session of another issuer does not sign in, even if Descope hands it out."""
     shop.post("/sign-in", {"email": "ann@example.com"})
     shop.descope.tamper(iss="P2SomebodyElsesProject000001")
     answer = shop.post("/sign-in/code", {"code": shop.descope.outbox[-1].code})
@@ -359,7 +359,7 @@ def test_restart_finds_carts_and_orders_again(tmp_path: Path) -> None:
         app = create_app(settings)
         with TestClient(app, base_url=HERE, follow_redirects=False) as browser:
             shop = Shop(app, browser, app.state.emulator, Store(settings.database))
-            for _ in range(2):  # whoever was here before is not made anew
+            for _ in range(2):  # a user of the first run is not made anew
                 shop.sign_in()
             if not texts:
                 shop.store.add(shop.subject, SHIRTS["duck-typed"], Size.M, 1)
@@ -380,7 +380,7 @@ def test_database_of_an_older_shop_is_opened(shop: Shop) -> None:
 
 
 def ordered(shop: Shop) -> str:
-    """Place an order of somebody's and return its reference."""
+    """Place an order of a user and return its reference."""
     shop.store.add("U2somebody", SHIRTS["duck-typed"], Size.M, 1)
     return shop.store.place_order("U2somebody").reference
 
@@ -685,7 +685,7 @@ def test_shop_stays_open_for_browsing_while_keys_cannot_be_had(tmp_path: Path) -
 
 
 def test_shop_on_a_real_project_has_no_inbox(tmp_path: Path) -> None:
-    """With a project of one's own the same forms work, and nobody sees another's code."""
+    """With a project of one's own the same forms work, and no user sees the code of another."""
     descope = DescopeEmulator("P2SomebodysRealProject000001")
     settings = Settings(
         database=tmp_path / "shop.sqlite3",

@@ -1,8 +1,6 @@
-"""The shop in Chromium, the way people use it.
+"""The shop in Chromium, the way people use it: each scenario of `scenarios/` is a test.
 
-The stories are told in `stories/`, which is no package on purpose: coverage asks for no line of it
-where there is no browser, and for every line where there is one. Screenshots of each state, in both
-colour schemes and for both a desk and a phone, are in `build/screenshots/shop`.
+Screenshots of each state, light and dark, wide and narrow, are in `build/screenshots/shop`.
 """
 
 import shutil
@@ -16,11 +14,11 @@ import pytest
 PACKAGES = [
     Path(__file__).parents[1] / folder / "node/node_modules" for folder in ("browser", "sdk")
 ]
-NEEDS_BROWSER = pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(
     shutil.which("chromium") is None or not all(map(Path.is_dir, PACKAGES)),
     reason="needs chromium, and npm ci in tests/browser/node and tests/sdk/node",
 )
-STORIES = {
+SCENARIOS = {
     "shopping": (
         "browse",
         "browse_without_script",
@@ -37,23 +35,20 @@ STORIES = {
 
 
 @pytest.fixture(scope="module")
-def cast() -> Iterator[ExitStack]:
-    """Whom the stories bring along, to be sent home at the end."""
-    with ExitStack() as cast:
-        yield cast
+def stack() -> Iterator[ExitStack]:
+    """Resources that the scenarios share, closed at the end."""
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        pytest.param("contextlib", "closing", id="none"),  # tells nothing, also without a browser
-        *(
-            pytest.param(f"tests.examples.stories.{module}", name, id=name, marks=NEEDS_BROWSER)
-            for module, names in STORIES.items()
-            for name in names
-        ),
+        pytest.param(f"tests.examples.scenarios.{module}", name, id=name)
+        for module, names in SCENARIOS.items()
+        for name in names
     ],
 )
-def test_story(cast: ExitStack, module: str, name: str) -> None:
-    """The story comes true."""
-    getattr(import_module(module), name)(cast)
+def test_scenario(stack: ExitStack, module: str, name: str) -> None:
+    """The scenario runs to its end."""
+    getattr(import_module(module), name)(stack)

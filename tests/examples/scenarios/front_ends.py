@@ -9,7 +9,7 @@ from typing import Final
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.examples.scenarios.stage import ANN, ROOT, SCREENSHOTS, open_shop, visit
+from tests.examples.scenarios.browser import ANN, ROOT, SCREENSHOTS, open_shop, visit
 
 PAGE: Final = ROOT / "examples" / "FRONT_ENDS.md"
 SDK: Final = ROOT / "tests/sdk/node/node_modules/@descope/web-js-sdk/dist/index.umd.js"
@@ -22,9 +22,9 @@ def snippet(words: str) -> str:
     return str(block)
 
 
-def step_up_by_the_script(cast: ExitStack) -> None:
+def step_up_by_the_script(stack: ExitStack) -> None:
     """`stepUpFetch` opens the dialog and places the order."""
-    with open_shop() as shop, visit(cast, shop, bypass_csp=True) as ann:
+    with open_shop() as shop, visit(stack, shop, bypass_csp=True) as ann:
         ann.sign_in()
         ann.fill_cart("duck-typed")
         ann.go("/profile")
@@ -37,9 +37,9 @@ def step_up_by_the_script(cast: ExitStack) -> None:
         expect(ann.page).to_have_title("201")
 
 
-def step_up_by_hand(cast: ExitStack) -> None:
+def step_up_by_hand(stack: ExitStack) -> None:
     """The loop ends with the right code, with an order, or with the refusal when it is given up."""
-    with open_shop() as shop, visit(cast, shop) as ann:
+    with open_shop() as shop, visit(stack, shop) as ann:
         ann.sign_in()
         ann.fill_cart("duck-typed")
         told: list[str] = []
@@ -58,12 +58,12 @@ def step_up_by_hand(cast: ExitStack) -> None:
         assert told == [sent, sent, told[2], sent]
 
 
-def step_up_by_the_sdk(cast: ExitStack) -> None:
+def step_up_by_the_sdk(stack: ExitStack) -> None:
     """Descope's web SDK signs in, steps up by code, and its session opens the guarded route."""
     with (
         open_shop() as shop,
         shop.descope.serve() as descope_url,
-        visit(cast, shop, bypass_csp=True) as ann,
+        visit(stack, shop, bypass_csp=True) as ann,
     ):
         ann.go("/")
         ann.page.add_script_tag(path=SDK)

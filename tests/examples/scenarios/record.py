@@ -9,7 +9,7 @@ from typing import Final
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.examples.scenarios.stage import ROOT, Visit, open_shop, visit
+from tests.examples.scenarios.browser import ROOT, Visit, open_shop, visit
 
 RECORDING: Final = ROOT / "examples" / "tee_hee_tees" / "recording.webp"
 SIZE: Final = {"width": 1024, "height": 690}
@@ -66,9 +66,9 @@ class Film:
 
 def record(path: Path) -> None:
     """Film the way from the shop window to the receipt."""
-    with ExitStack() as cast:
-        shop = cast.enter_context(open_shop())
-        ann = cast.enter_context(visit(cast, shop, viewport=SIZE, color_scheme="light"))
+    with ExitStack() as stack:
+        shop = stack.enter_context(open_shop())
+        ann = stack.enter_context(visit(stack, shop, viewport=SIZE, color_scheme="light"))
         ann.sign_in()
         film = Film(ann)
         ann.go("/")

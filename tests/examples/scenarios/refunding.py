@@ -1,11 +1,11 @@
-"""Stories of the refund desk, whose policy is stricter than the checkout's."""
+"""Scenarios of the refund desk, whose policy is stricter than the checkout's."""
 
 from contextlib import ExitStack
 
 from playwright.sync_api import expect
 
 from examples.tee_hee_tees.people import STAFF, lasting_id
-from tests.examples.scenarios.stage import ANN, Shop, Visit, open_shop, visit
+from tests.examples.scenarios.browser import ANN, Shop, Visit, open_shop, visit
 
 START = "/step-up/otp/start"
 
@@ -18,9 +18,9 @@ def open_desk(shop: Shop, staff: Visit, *, orders: int) -> list[str]:
     return [order.reference for order in shop.store.every_order()]
 
 
-def refund(cast: ExitStack) -> None:
+def refund(stack: ExitStack) -> None:
     """A code by e-mail opens the checkout and not the desk; the authenticator app opens it."""
-    with open_shop() as shop, visit(cast, shop) as staff:
+    with open_shop() as shop, visit(stack, shop) as staff:
         staff.sign_in(STAFF)
         staff.fill_cart("one-step-up")
         staff.button("Place the order").click()
@@ -64,9 +64,9 @@ def refund(cast: ExitStack) -> None:
         staff.inspect("order-paid-back")
 
 
-def refund_two_at_once(cast: ExitStack) -> None:
+def refund_two_at_once(stack: ExitStack) -> None:
     """Two refunds at the same time ask once, and both go through."""
-    with open_shop() as shop, visit(cast, shop) as staff:
+    with open_shop() as shop, visit(stack, shop) as staff:
         staff.sign_in(STAFF)
         one, two = open_desk(shop, staff, orders=2)
         for box in staff.page.get_by_role("checkbox").all():
@@ -85,23 +85,23 @@ def refund_two_at_once(cast: ExitStack) -> None:
         )
 
 
-def refund_too_late(cast: ExitStack) -> None:
+def refund_too_late(stack: ExitStack) -> None:
     """A minute after the second factor it is asked for again, and an order is paid back once."""
-    with open_shop() as shop, visit(cast, shop) as staff:
+    with open_shop() as shop, visit(stack, shop) as staff:
         staff.bring(shop.descope.step_up(STAFF, amr=["email", "totp", "mfa"], age=61))
         (reference,) = open_desk(shop, staff, orders=1)
         staff.page.get_by_role("checkbox").check()
         staff.button("Refund what is ticked").click()
         staff.press("Text me a code")
         expect(staff.dialog.get_by_text("We sent a code")).to_be_visible()
-        shop.store.refund(reference, by="somebody else")
+        shop.store.refund(reference, by="U2colleague")
         staff.confirm(shop.code)
         staff.said("That one was paid back before.")
 
 
-def refund_by_passkey(cast: ExitStack) -> None:
+def refund_by_passkey(stack: ExitStack) -> None:
     """A passkey is added in the profile, after a step-up, and opens the desk."""
-    with open_shop() as shop, visit(cast, shop) as staff:
+    with open_shop() as shop, visit(stack, shop) as staff:
         device = staff.context.new_cdp_session(staff.page)
         device.send("WebAuthn.enable")
         device.send(

@@ -1,4 +1,4 @@
-"""Stories of shoppers: from the shop window to the receipt, and what may come in between."""
+"""Scenarios of shoppers: from the shop window to the receipt, and what may come in between."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from playwright.sync_api import expect
 
-from tests.examples.scenarios.stage import ANN, Visit, open_shop, visit
+from tests.examples.scenarios.browser import ANN, Visit, open_shop, visit
 
 
 def wrong(code: str) -> str:
@@ -14,9 +14,9 @@ def wrong(code: str) -> str:
     return f"{(int(code) + 1) % 1_000_000:06}"
 
 
-def browse(cast: ExitStack) -> None:
+def browse(stack: ExitStack) -> None:
     """Every page looks right to a stranger and to a shopper without orders."""
-    with open_shop() as shop, visit(cast, shop) as ann:
+    with open_shop() as shop, visit(stack, shop) as ann:
         ann.go("/")
         expect(ann.page.get_by_role("listitem")).to_have_count(8)
         ann.inspect("home")
@@ -35,9 +35,9 @@ def browse(cast: ExitStack) -> None:
         ann.inspect("refunds-for-a-shopper")
 
 
-def browse_without_script(cast: ExitStack) -> None:
+def browse_without_script(stack: ExitStack) -> None:
     """Browsing, signing in and the cart work without JavaScript; ordering says what it needs."""
-    with open_shop() as shop, visit(cast, shop, java_script_enabled=False) as ann:
+    with open_shop() as shop, visit(stack, shop, java_script_enabled=False) as ann:
         ann.pick_as_a_stranger("duck-typed")
         ann.page.get_by_label("E-mail address").fill(ANN)
         ann.button("Send me a code").click()
@@ -51,9 +51,9 @@ def browse_without_script(cast: ExitStack) -> None:
         ann.picture("cart-without-script")
 
 
-def order(cast: ExitStack) -> None:
+def order(stack: ExitStack) -> None:
     """Browse, sign in, cart, checkout, wrong code, resend, right code, receipt, back, reload."""
-    with open_shop() as shop, visit(cast, shop) as ann:
+    with open_shop() as shop, visit(stack, shop) as ann:
         ann.page.clock.install()
         ann.pick_as_a_stranger("tea-hee")
         enter(ann)
@@ -139,9 +139,9 @@ def look_at_receipt(ann: Visit) -> None:
     ann.inspect("profile")
 
 
-def cancel(cast: ExitStack) -> None:
-    """Whoever closes the dialog has ordered nothing, and finds the cart as it was."""
-    with open_shop() as shop, visit(cast, shop) as ann:
+def cancel(stack: ExitStack) -> None:
+    """Closing the dialog orders nothing and leaves the cart as it was."""
+    with open_shop() as shop, visit(stack, shop) as ann:
         ann.sign_in()
         ann.fill_cart("duck-typed")
         for key in ("Escape", "Enter"):
@@ -157,9 +157,9 @@ def cancel(cast: ExitStack) -> None:
         assert shop.store.every_order() == []
 
 
-def reload(cast: ExitStack) -> None:
+def reload(stack: ExitStack) -> None:
     """A page that is loaded again in the middle of it starts over, with the cart as it was."""
-    with open_shop() as shop, visit(cast, shop) as ann:
+    with open_shop() as shop, visit(stack, shop) as ann:
         ann.sign_in()
         ann.fill_cart("duck-typed")
         ann.button("Place the order").click()
@@ -172,9 +172,9 @@ def reload(cast: ExitStack) -> None:
         ann.page.wait_for_url("**/orders/TH-*")
 
 
-def expire(cast: ExitStack) -> None:
+def expire(stack: ExitStack) -> None:
     """A step-up that is too old for the checkout is asked for again, a fresh one is not."""
-    with open_shop() as shop, visit(cast, shop) as ann:
+    with open_shop() as shop, visit(stack, shop) as ann:
         ann.bring(shop.descope.step_up(ANN, age=299))
         ann.fill_cart("duck-typed")
         ann.bring(shop.descope.step_up(ANN, age=301))
@@ -190,9 +190,9 @@ def expire(cast: ExitStack) -> None:
         assert ann.posts.count("/checkout") == 3
 
 
-def outlive_session(cast: ExitStack) -> None:
+def outlive_session(stack: ExitStack) -> None:
     """A session that ended is renewed on the way, and the cart is as it was."""
-    with open_shop() as shop, visit(cast, shop) as ann:
+    with open_shop() as shop, visit(stack, shop) as ann:
         ann.sign_in()
         ann.fill_cart("duck-typed")
         ann.context.clear_cookies(name="DS")
@@ -205,9 +205,9 @@ def outlive_session(cast: ExitStack) -> None:
         ann.page.wait_for_url("**/orders/TH-*")
 
 
-def be_refused(cast: ExitStack) -> None:
+def be_refused(stack: ExitStack) -> None:
     """What goes wrong is said in words: no way to step up, a shop that is closed, an empty cart."""
-    with open_shop() as shop, visit(cast, shop) as ann:
+    with open_shop() as shop, visit(stack, shop) as ann:
         nothing = "Nothing was ordered. Your cart is as you left it."
         shop.descope.create_user("ann")
         ann.sign_in("ann")

@@ -1,4 +1,4 @@
-"""What the stories share: the shop on a socket, a browser, and the gestures of a person in it."""
+"""Shared by the scenarios: the shop on a socket, a browser, and the gestures of a person in it."""
 
 import shutil
 from collections.abc import Iterator
@@ -52,12 +52,12 @@ class Shop:
         return code
 
     def fill_cart_of(self, subject: str, *slugs: str) -> None:
-        """Put shirts into a cart past the doors."""
+        """Put shirts into a cart past the checks."""
         for slug in slugs:
             self.store.add(subject, SHIRTS[slug], Size.M, 1)
 
     def order_of(self, subject: str, *slugs: str) -> Order:
-        """Place an order past the doors."""
+        """Place an order past the checks."""
         self.fill_cart_of(subject, *slugs)
         return self.store.place_order(subject)
 
@@ -85,11 +85,11 @@ def launched() -> Iterator[Browser]:
             yield browser
 
 
-def browser_of(cast: ExitStack) -> Browser:
-    """Return the browser that *cast* closes at its end; the first story starts it."""
-    if cast not in _browsers:
-        _browsers[cast] = cast.enter_context(launched())
-    return _browsers[cast]
+def browser_of(stack: ExitStack) -> Browser:
+    """Return the browser that *stack* closes at its end; the first scenario starts it."""
+    if stack not in _browsers:
+        _browsers[stack] = stack.enter_context(launched())
+    return _browsers[stack]
 
 
 @dataclass
@@ -229,9 +229,9 @@ class Visit:
 
 
 @contextmanager
-def visit(cast: ExitStack, shop: Shop, **options: Any) -> Iterator[Visit]:
+def visit(stack: ExitStack, shop: Shop, **options: Any) -> Iterator[Visit]:
     """Open a browser window of its own; at its end the page must have complained about nothing."""
-    with browser_of(cast).new_context(locale="en", **options) as context:
+    with browser_of(stack).new_context(locale="en", **options) as context:
         visitor = Visit(shop, context, context.new_page())
         yield visitor
         assert visitor.problems == []

@@ -1,4 +1,4 @@
-"""Who may see a page: the guard's decision, answered the way a person in a browser expects."""
+"""Access to pages: the guard decides, and people are sent to sign in."""
 
 from typing import Final
 
@@ -23,8 +23,8 @@ class SignInFirst(Exception):
         self.page = page
 
 
-class Doors:
-    """The dependencies of pages; what fetch talks to uses the guard's own.
+class PageAccess:
+    """Dependencies of the pages. Routes that scripts call use the guard's own.
 
     Args:
         guard: Decides; nothing is verified here.
@@ -34,17 +34,17 @@ class Doors:
         self.session = RequireSession(guard)
 
     async def visitor(self, connection: HTTPConnection) -> Claims | None:
-        """Return the claims of whoever is signed in, or `None`: browsing is open to all."""
+        """Return the claims of the session, or `None` without one: browsing is open to all."""
         try:
             return await self.session(connection)
         except errors.StepUpError:
             return None
 
     async def shopper(self, connection: HTTPConnection) -> Claims:
-        """Return the claims of whoever is signed in.
+        """Return the claims of the session.
 
         Raises:
-            SignInFirst: Nobody is, or the session has ended.
+            SignInFirst: There is no session, or it has ended.
             HTTPException: The request cannot be let in for another reason.
         """
         try:
@@ -58,13 +58,13 @@ class Doors:
         """Let the staff in, and answer others the way a script expects.
 
         Raises:
-            StepUpError: Nobody is signed in, or the guard cannot tell.
-            HTTPException: 403; a shopper is.
+            StepUpError: There is no session, or the guard cannot tell.
+            HTTPException: 403 for a shopper.
         """
         self.check_staff(await self.session(connection))
 
     def check_staff(self, claims: Claims) -> None:
-        """Refuse who does not work here; the role comes from Descope, in the signed session.
+        """Refuse users without the staff role, which Descope puts into the session.
 
         Raises:
             HTTPException: 403.

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from examples.tee_hee_tees.catalogue import MAX_QUANTITY, SHIRTS, Size
 from examples.tee_hee_tees.access import PageAccess, same_origin
+from examples.tee_hee_tees.catalogue import MAX_QUANTITY, SHIRTS, Size
 from examples.tee_hee_tees.forms import PICK_COOKIE, CartForm, Pick, remember, see
 from examples.tee_hee_tees.store import EmptyCart, Store, UnknownOrder
 from examples.tee_hee_tees.views import Views

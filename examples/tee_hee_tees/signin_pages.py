@@ -8,8 +8,8 @@ from fastapi import APIRouter, Cookie, Depends, Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from examples.tee_hee_tees.catalogue import SHIRTS
 from examples.tee_hee_tees.access import same_origin
+from examples.tee_hee_tees.catalogue import SHIRTS
 from examples.tee_hee_tees.forms import (
     ADDRESS_COOKIE,
     PICK_COOKIE,

@@ -1,37 +1,26 @@
 """stepup_router: the helper routes that step a session up through Descope."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterable
 from importlib.util import find_spec
 from itertools import count
-from typing import Annotated, Any, Final, TypeVar, get_args
+from typing import Final, get_args
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
+from fastapi import APIRouter
 
 from fastapi_stepup._log import logger
+from fastapi_stepup._options import some_of
 from fastapi_stepup._urls import checked_redirect_uri
 from fastapi_stepup.browser.assets import asset_routes
-from fastapi_stepup.claims import Claims
-from fastapi_stepup.errors import ConfigurationError, ImpersonationRefused, StepUpError
+from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.guard.guard import HelperRoutes, StepUpGuard
 from fastapi_stepup.providers.descope.requests import DELIVERIES, Delivery
-from fastapi_stepup.router.flow import METHODS, NEED_REDIRECT_URI, OTP, Method, Route, Steps
+from fastapi_stepup.router.endpoints import NoStoreRoute, add_method_route, operation_id
+from fastapi_stepup.router.flow import StepUpFlow
+from fastapi_stepup.router.methods.base import Method, StepUpMethod
+from fastapi_stepup.router.methods.registry import NEED_REDIRECT_URI, build_methods
 from fastapi_stepup.router.rate_limits import Limiter, StepUpLimits
-from fastapi_stepup.router.schemas import (
-    Pending,
-    StepUpBody,
-    StepUpStatus,
-    UsableMethod,
-    read_body,
-)
-from fastapi_stepup.web.dependencies import RequireSession
-from fastapi_stepup.web.markers import GUARD_MARK
-from fastapi_stepup.web.openapi import document_refusals
+from fastapi_stepup.router.status import add_status_routes
 
 # Each router's routes are named apart: a challenge must point to those of its own guard, with the
 # methods that are offered there.
@@ -39,37 +28,7 @@ _numbers: Final = count(1)
 _COOKIE_DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _PREFIX: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 _FLOW_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "Pragma": "no-cache",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 _DEFAULT_LIMITS: Final = StepUpLimits()
-
-Choice = TypeVar("Choice", bound=str)
-
-
-class HelperRoute(APIRoute):
-    """A route whose every answer, refusals included, is kept out of caches and referrers."""
-
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
-        """Wrap FastAPI's handler."""
-        handler = super().get_route_handler()
-
-        async def guarded(request: Request) -> Response:
-            try:
-                response: Response = await handler(request)
-            except HTTPException as error:
-                error.headers = {**_HEADERS, **(error.headers or {})}
-                # The frames it went through hold codes and tokens, which error reporters collect.
-                refusal = error.with_traceback(None)
-            else:
-                response.headers.update(_HEADERS)
-                return response
-            raise refusal
-
-        return guarded
 
 
 def stepup_router(
@@ -132,38 +91,38 @@ def stepup_router(
     if flow_id is not None and not (isinstance(flow_id, str) and _FLOW_ID.fullmatch(flow_id)):
         msg = f"flow_id is the id of a Descope flow, or None, not {flow_id!r}."
         raise ConfigurationError(msg)
-    chosen = _several("methods", ("otp",) if methods is None else methods, get_args(Method))
-    offered = _several("deliveries", deliveries, DELIVERIES)
+    chosen = some_of("methods", ("otp",) if methods is None else methods, get_args(Method))
+    offered = some_of("deliveries", deliveries, DELIVERIES)
     pages = _pages(redirect_uris, chosen)
     _check_domain(cookie_domain, guard)
-    steps = Steps(
+    built: list[StepUpMethod] = []
+    flow = StepUpFlow(
         guard,
         limiter=_limiter(guard, limits, redis_url),
         redirect_uris=pages,
         enroll_uri=None if enroll_uri is None else checked_redirect_uri("enroll_uri", enroll_uri),
         cookie_domain=cookie_domain,
+        can_step_up=lambda user: any(method.usable_by(user) for method in built),
     )
-    steps.methods = [
-        OTP(steps, offered) if name == "otp" else METHODS[name](steps) for name in chosen
-    ]
-    number = next(_numbers)
+    built += build_methods(flow, chosen, offered)
     router = APIRouter(
         prefix=prefix,
         tags=["step-up"],
-        route_class=HelperRoute,
-        generate_unique_id_function=_operation_id,
+        route_class=NoStoreRoute,
+        generate_unique_id_function=operation_id,
     )
+    number = next(_numbers)
     uris: dict[str, dict[str, str]] = {}
-    for method in steps.methods:
+    for method in built:
         for route in method.routes():
             name = f"stepup{route.path.replace('/', '_')}_{number}"
             uris.setdefault(method.name, {})[route.uri] = name
-            _add(router, guard, route, name)
+            add_method_route(router, guard, route, name)
     status_name = f"stepup_status_{number}"
-    _add_status(router, steps, status_name)
+    add_status_routes(router, flow, built, status_name)
     guard.mount_helper_routes(
         HelperRoutes(
-            methods=tuple(offer for method in steps.methods for offer in method.offers()),
+            methods=tuple(offer for method in built for offer in method.offers()),
             uris=uris,
             # The plain router answers what it always did; clients that know more ask for more.
             status_name=None if methods is None else status_name,
@@ -172,132 +131,6 @@ def stepup_router(
     )
     router.routes.extend(asset_routes(prefix))
     return router
-
-
-def _add(router: APIRouter, guard: StepUpGuard, route: Route, name: str) -> None:
-    caller = Depends(RequireSession(guard))
-
-    async def answer(request: Request, claims: Claims | None) -> Response:
-        with _bound(guard):
-            # Or whoever acts for the user could talk them out of a code and become them.
-            if claims is not None and claims.impersonated:
-                raise ImpersonationRefused
-            body = await read_body(request, route.body)
-            reply = await route.handle(request, claims, body)
-        return reply if isinstance(reply, Response) else JSONResponse(reply.model_dump())
-
-    async def with_session(request: Request, claims: Annotated[Claims, caller]) -> Response:
-        return await answer(request, claims)
-
-    async def without(request: Request) -> Response:
-        return await answer(request, None)
-
-    setattr(without, GUARD_MARK, (guard, "public"))
-
-    schema = route.body.model_json_schema()
-    content = {"application/json": {"schema": schema}}
-    statuses = [400, 403, 413, 415, 422, 429, 502, 503]
-    responses: dict[int | str, dict[str, Any]] = {
-        **document_refusals(statuses if route.public else [401, *statuses]),
-        **({202: {"model": Pending, "description": "Not done yet"}} if route.pending else {}),
-    }
-    router.add_api_route(
-        route.path,
-        without if route.public else with_session,
-        methods=["POST"],
-        name=name,
-        response_model=route.reply,
-        responses=responses,
-        openapi_extra={"requestBody": {"required": True, "content": content}},
-        summary=route.summary,
-    )
-    # Without it the app would send tokens on to a URL that it makes from the Host field.
-    router.add_api_route(
-        f"{route.path}/",
-        _not_found(guard if route.public else None),
-        methods=["POST"],
-        include_in_schema=False,
-        dependencies=[] if route.public else [caller],
-    )
-
-
-def _not_found(guard: StepUpGuard | None) -> Callable[[], Awaitable[None]]:
-    async def no_redirect() -> None:
-        raise HTTPException(404)
-
-    setattr(no_redirect, GUARD_MARK, (guard, "public"))
-    return no_redirect
-
-
-def _add_status(router: APIRouter, steps: Steps, name: str) -> None:
-    async def status(request: Request) -> StepUpStatus:
-        return await step_up_status(request, steps)
-
-    setattr(status, GUARD_MARK, (steps.guard, "public"))
-
-    add = partial(router.add_api_route, "/status", status, response_model=StepUpStatus)
-    add(methods=["GET"], name=name, summary="Whether the session is stepped up, and how it can be")
-    add(
-        methods=["POST"],
-        name=f"{name}_post",
-        summary="The same, with the refresh token in the body",
-        responses=document_refusals([413, 415, 422]),
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": StepUpBody.model_json_schema()}},
-            }
-        },
-    )
-    router.add_api_route(
-        "/status/", _not_found(steps.guard), methods=["GET", "POST"], include_in_schema=False
-    )
-
-
-async def step_up_status(request: Request, steps: Steps) -> StepUpStatus:
-    """Return the session's state; on any doubt it is not stepped up.
-
-    The ways to step up are those that this user can use, with masked addresses, where a refresh
-    token comes along and Descope answers; else all that are mounted. A refresh token that is no
-    good one of the session's own user, or that Descope cannot confirm, is a doubt; without one the
-    session speaks for itself.
-
-    Raises:
-        InvalidBody: A body came that is not what the route takes.
-        UnsupportedMediaType: Or not JSON.
-        BodyTooLarge: Or too long.
-    """
-    guard = steps.guard
-    body = StepUpBody()
-    if request.method == "POST":
-        body = await read_body(request, StepUpBody)
-    mounted = [UsableMethod(method=offer) for m in steps.methods for offer in m.offers()]
-    status = StepUpStatus(methods=mounted, enroll_uri=steps.enroll_uri)
-    try:
-        claims = await guard.authorize(request)
-        status.signed_in, status.expires_at = True, int(claims.expires_at)
-        if claims.impersonated:
-            return status
-        refresh_token = body.refresh_token or guard.credentials.refresh_token(request)
-        if refresh_token is not None:
-            await steps.count_poll(claims)
-            user = (await steps.identify(claims, refresh_token)).user
-            usable = [found for method in steps.methods for found in method.usable_by(user)]
-            status.methods = [UsableMethod(method=name, destination=to) for name, to in usable]
-    except StepUpError:
-        return status
-    status.stepped_up = claims.stepped_up
-    return status
-
-
-def _several(name: str, values: object, known: tuple[Choice, ...]) -> tuple[Choice, ...]:
-    listed: tuple[Any, ...] = ()
-    if isinstance(values, Iterable) and not isinstance(values, str):
-        listed = tuple(dict.fromkeys(values))
-    if not listed or not set(listed) <= set(known):
-        msg = f"{name} is a tuple of: {', '.join(known)}."
-        raise ConfigurationError(msg)
-    return listed
 
 
 def _pages(redirect_uris: object, methods: tuple[Method, ...]) -> tuple[str, ...]:
@@ -340,19 +173,3 @@ def _limiter(
         )
         return None
     return Limiter(limits, namespace=guard.project_id, redis_url=redis_url)
-
-
-@contextmanager
-def _bound(guard: StepUpGuard) -> Iterator[None]:
-    """Give each refusal the guard's realm."""
-    try:
-        yield
-    except StepUpError as error:
-        error.bind(realm=guard.realm)
-        raise
-
-
-def _operation_id(route: APIRoute) -> str:
-    """Name an operation after its path, which is the same in each run, unlike a route's name."""
-    method = min(route.methods or {"any"}).lower()
-    return re.sub(r"\W+", "_", route.path_format).strip("_") + f"_{method}"

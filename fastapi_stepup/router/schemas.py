@@ -1,18 +1,12 @@
-"""What the helper routes take and answer, as models; and how a body is read without echoing it."""
+"""Request and response models of the helper routes."""
 
-from contextlib import aclosing
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from fastapi_stepup._json import parse_object
 from fastapi_stepup._secret import Secret
-from fastapi_stepup.errors import BodyTooLarge, InvalidBody, UnsupportedMediaType
 from fastapi_stepup.providers.descope.requests import Delivery, LinkDelivery
 from fastapi_stepup.tokens.jws import MAX_TOKEN
-
-MAX_REQUEST_BODY: Final = MAX_TOKEN + 16 * 1024
 
 _OPAQUE: Final = r"^[!-~]{1,2048}$"
 _NAME: Final = r"^[A-Za-z0-9._-]{1,128}$"
@@ -27,8 +21,8 @@ RedirectURI = Annotated[
 ]
 
 
-class StepUpBody(BaseModel):
-    """What every helper route takes: the refresh token, unless the refresh cookie carries it."""
+class StepUpRequestBody(BaseModel):
+    """Body of every helper route: the refresh token, unless the refresh cookie carries it."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -40,51 +34,51 @@ class StepUpBody(BaseModel):
     )
 
 
-class OTPStart(StepUpBody):
-    """What `POST /otp/start` takes."""
+class OTPStart(StepUpRequestBody):
+    """Body of `POST /otp/start`."""
 
     delivery: Delivery = Field(description="How to send the code.")
 
 
 class OTPVerify(OTPStart):
-    """What `POST /otp/verify` takes."""
+    """Body of `POST /otp/verify`."""
 
     code: Code = Field(description="The code that was sent.")
 
 
-class TOTPVerify(StepUpBody):
-    """What `POST /totp/verify` takes."""
+class TOTPVerify(StepUpRequestBody):
+    """Body of `POST /totp/verify`."""
 
-    code: Code = Field(description="What the authenticator app shows.")
+    code: Code = Field(description="The code that the authenticator app shows.")
 
 
-class MagicLinkStart(StepUpBody):
-    """What `POST /magiclink/start` takes."""
+class MagicLinkStart(StepUpRequestBody):
+    """Body of `POST /magiclink/start`."""
 
     delivery: LinkDelivery = Field(description="How to send the link.")
     redirect_uri: RedirectURI = None
 
 
-class LinkVerify(StepUpBody):
-    """What `POST /magiclink/verify` and `POST /enchantedlink/verify` take."""
+class LinkVerify(StepUpRequestBody):
+    """Body of `POST /magiclink/verify` and `POST /enchantedlink/verify`."""
 
     token: Opaque = Field(description="The parameter `t` of the link.")
 
 
-class EnchantedLinkStart(StepUpBody):
-    """What `POST /enchantedlink/start` takes."""
+class EnchantedLinkStart(StepUpRequestBody):
+    """Body of `POST /enchantedlink/start`."""
 
     redirect_uri: RedirectURI = None
 
 
-class Poll(StepUpBody):
-    """What the `poll` routes take."""
+class Poll(StepUpRequestBody):
+    """Body of the `poll` routes."""
 
     pending_ref: Opaque
 
 
-class PasskeyFinish(StepUpBody):
-    """What `POST /passkey/finish` takes."""
+class PasskeyFinish(StepUpRequestBody):
+    """Body of `POST /passkey/finish`."""
 
     transaction_id: Opaque
     response: dict[str, Any] = Field(
@@ -92,35 +86,35 @@ class PasskeyFinish(StepUpBody):
     )
 
 
-class OAuthStart(StepUpBody):
-    """What `POST /oauth/start` takes."""
+class OAuthStart(StepUpRequestBody):
+    """Body of `POST /oauth/start`."""
 
     provider: Name = Field(description="A provider of the project, such as `google`.")
     redirect_uri: RedirectURI = None
 
 
-class SSOStart(StepUpBody):
-    """What `POST /sso/start` takes."""
+class SSOStart(StepUpRequestBody):
+    """Body of `POST /sso/start`."""
 
     tenant: Name = Field(description="A tenant of the user.")
     redirect_uri: RedirectURI = None
 
 
-class Callback(StepUpBody):
-    """What the `callback` routes take: the parameter `code` that came back from the provider."""
+class Callback(StepUpRequestBody):
+    """Body of the `callback` routes: the parameter `code` that the provider sent back."""
 
     code: Opaque
 
 
 class Started(BaseModel):
-    """A code or a link is on its way: how, and where to, masked."""
+    """A code or a link was sent: how, and to which address, masked."""
 
     delivery: Delivery
     destination: str
 
 
 class EnchantedLinkStarted(BaseModel):
-    """An enchanted link is on its way: which of its links to open, and what to poll with."""
+    """An enchanted link was sent: which of its links to open, and the reference to poll with."""
 
     pending_ref: str = Field(repr=False)
     link_id: str
@@ -128,7 +122,7 @@ class EnchantedLinkStarted(BaseModel):
 
 
 class NOTPStarted(BaseModel):
-    """What the user opens to send the WhatsApp message, and what to poll with."""
+    """The URI that opens the WhatsApp message, and the reference to poll with."""
 
     pending_ref: str = Field(repr=False)
     authorization_uri: str = Field(repr=False)
@@ -143,7 +137,7 @@ class PasskeyStarted(BaseModel):
 
 
 class ProviderStarted(BaseModel):
-    """Where to send the user."""
+    """The page of the provider to send the user to."""
 
     authorization_uri: str = Field(repr=False)
 
@@ -155,13 +149,13 @@ class Pending(BaseModel):
 
 
 class LinkVerified(BaseModel):
-    """The link counts; whoever polls for it gets the session."""
+    """The link is confirmed; the device that polls for it gets the session."""
 
     status: Literal["verified"] = "verified"
 
 
 class UsableMethod(BaseModel):
-    """A way to step up, and the masked address it uses, where it uses one and it is known."""
+    """A method to step up by, and the masked address that it uses, if it is known."""
 
     method: str
     destination: str | None = None
@@ -180,7 +174,7 @@ class StepUpStatus(BaseModel):
 class SteppedUpSession(BaseModel):
     """The reply of a completed step-up.
 
-    What the caller presented as a cookie comes back as one, and is `null` here.
+    A token that the caller presented as a cookie comes back as one, and is `null` here.
     """
 
     session_token: str | None = Field(repr=False)
@@ -190,43 +184,3 @@ class SteppedUpSession(BaseModel):
     expires_in: int = Field(description="The same in seconds from now.")
     stepped_up: Literal[True] = True
     subject: str
-
-
-AnyBody = TypeVar("AnyBody", bound=BaseModel)
-
-
-async def read_body(request: Request, model: type[AnyBody]) -> AnyBody:
-    """Return the JSON body of *request* as *model*, and refuse anything else without echoing it.
-
-    Raises:
-        UnsupportedMediaType: The body is not declared as `application/json`.
-        BodyTooLarge: It is longer than these routes ever need.
-        InvalidBody: It is not one JSON object with the members of *model*.
-    """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedMediaType
-    received = bytearray()
-    try:
-        async with aclosing(request.stream()) as chunks:
-            async for chunk in chunks:
-                received += chunk
-                if len(received) > MAX_REQUEST_BODY:
-                    raise BodyTooLarge
-    except ClientDisconnect:
-        raise InvalidBody from None
-    members = parse_object(bytes(received))
-    if members is None:
-        raise InvalidBody
-    try:
-        return model.model_validate(members)
-    except ValidationError as error:
-        found = [(_field_name(e["loc"], model), e["type"]) for e in error.errors()]
-    # Raised here: pydantic's error quotes its input, which holds a code or a token.
-    raise InvalidBody([{"field": name, "problem": kind} for name, kind in dict.fromkeys(found)])
-
-
-def _field_name(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    """Return the member at fault when it is one of ours; a foreign name is not reflected."""
-    name = str(location[0])
-    return name if name in model.model_fields else "(unknown)"

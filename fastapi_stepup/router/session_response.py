@@ -1,4 +1,4 @@
-"""The one hand-over of a finished step-up: verify the new session, then pass it on."""
+"""The response to a finished step-up: verify the new session, answer it as body or cookies."""
 
 from collections.abc import Awaitable
 
@@ -12,7 +12,7 @@ from fastapi_stepup.providers.descope.responses import DescopeTokens
 from fastapi_stepup.router.schemas import SteppedUpSession
 
 
-async def hand_over(
+async def session_response(
     guard: StepUpGuard,
     request: Request,
     caller: Claims,
@@ -21,23 +21,24 @@ async def hand_over(
     refresh_by_cookie: bool = False,
     cookie_domain: str | None = None,
 ) -> Response:
-    """Verify the tokens of a finished step-up and hand them to the caller, the way they came.
+    """Verify the tokens of a finished step-up and answer them the way the caller's own came.
 
-    Nothing is passed on unless the new session is valid, is really stepped up and belongs to the
-    caller: same `iss`, same `sub`. A new refresh token must belong to the same user.
+    - The new session must be valid, stepped up and the caller's: same `iss`, same `sub`.
+    - A new refresh token must belong to the same user.
+    - No token is passed on before all of them are checked.
 
     Args:
         guard: Verifies.
         request: The caller's request.
         caller: The session that it presented.
-        tokens: What Descope handed out.
-        refresh_by_cookie: Whether the caller's refresh token came as a cookie and not in the
-            body; the new one goes back as one then, also to a caller whose session came in the
-            header: no script shall see what was kept from scripts.
+        tokens: The tokens that Descope handed out.
+        refresh_by_cookie: True if the caller's refresh token came as a cookie and not in the
+            body. The new one is a cookie then, even if the session came in the header: no script
+            may see a token that was kept from scripts.
         cookie_domain: `Domain` of the cookies.
 
     Raises:
-        SubjectMismatch: It is somebody else's session.
+        SubjectMismatch: It is another user's session.
         DescopeError: The session is not valid or not stepped up.
         KeysUnavailable: It cannot be verified at the moment.
     """

@@ -19,7 +19,7 @@ from fastapi_stepup import (
 )
 from fastapi_stepup._http import HTTPClient
 from fastapi_stepup.errors import ConfigurationError, InvalidToken
-from fastapi_stepup.router.flow import masked
+from fastapi_stepup.router.methods.base import masked
 from fastapi_stepup.testing import DescopeEmulator, SigningKey, Tokens, assert_step_up_challenge
 from tests.support.step_up_methods import (
     ANN,

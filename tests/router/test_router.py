@@ -19,7 +19,8 @@ from starlette.testclient import TestClient
 
 from fastapi_stepup import Claims, RequireStepUp, StepUpGuard, install, stepup_router
 from fastapi_stepup.errors import ConfigurationError, StepUpError
-from fastapi_stepup.router.schemas import MAX_REQUEST_BODY, OTPVerify, SteppedUpSession
+from fastapi_stepup.router.body import MAX_REQUEST_BODY
+from fastapi_stepup.router.schemas import OTPVerify, SteppedUpSession
 from fastapi_stepup.testing import (
     REMOVE,
     DescopeEmulator,

@@ -1,0 +1,1 @@
+"""The step-up methods, one class a file."""

@@ -30,7 +30,7 @@ from fastapi_stepup.events import EventHook, ReportOnly
 from fastapi_stepup.guard.credentials import CredentialReader, header_fields
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.providers.descope.client import DEADLINE, DescopeClient, base_url_for
-from fastapi_stepup.tokens.cache import VERDICTS
+from fastapi_stepup.tokens.cache import CACHED_TOKENS
 from fastapi_stepup.tokens.jwks.cache import MAX_STALE, TTL, JWKSCache
 from fastapi_stepup.tokens.jwks.state import KeysHealth
 from fastapi_stepup.tokens.jws import MAX_TOKEN, TYPES
@@ -205,7 +205,7 @@ class StepUpGuard(SetOnce):
         allowed_origins: Iterable[str] = (),
         require_session_name: bool = False,
         max_token_size: int = MAX_TOKEN,
-        verdict_cache_size: int = VERDICTS,
+        verdict_cache_size: int = CACHED_TOKENS,
         is_revoked: RevocationHook | None = None,
         static_keys: Mapping[str, Any] | None = None,
         keys_ttl: float = TTL,
@@ -450,15 +450,11 @@ class StepUpGuard(SetOnce):
         return self._known(connection, parts) or await self._verified(connection, parts)
 
     def _known(self, connection: HTTPConnection, parts: GuardParts) -> Claims | None:
-        """Return the claims if they are at hand: kept in the scope, or a remembered verdict."""
+        """Return the claims that are kept in the scope, if they still hold."""
         scope = connection.scope
         kept = scope.get(CLAIMS_SCOPE_KEY)
         if kept is None:
-            recalled = parts.verifier.recall(self.credentials.token(connection))
-            if recalled is not None:
-                scope[CLAIMS_SCOPE_KEY] = {self: recalled}
-                scope[PRESENTED_SCOPE_KEY] = {self: _presented(connection, parts)}
-            return recalled
+            return None
         claims: Claims | None = kept.get(self)
         # Somebody may have copied the scope for another request, with another token; and a
         # WebSocket may live longer than its token, or than the parts that verified it.

@@ -1,80 +1,72 @@
-"""VerdictCache: tokens that passed, so that the next request with one costs no signature check."""
+"""VerifiedTokenCache: tokens verified a moment ago, so that the next request skips the signature.
 
+Look-ups take no lock: each step of one is a single call into C, which other threads cannot divide.
+Whatever changes the cache takes the lock.
+"""
+
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable
 from hashlib import sha256
-from typing import Any, Final
-
-from cachetools import LRUCache
+from typing import Any, Final, NamedTuple
+from weakref import WeakSet
 
 from fastapi_stepup._emitter import Emitter
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.events import TokenCache
+from fastapi_stepup.tokens.claims_set import Validity
 from fastapi_stepup.tokens.jwk import VerificationKey
 
-VERDICTS: Final = 4096
-VERDICT_TTL: Final = 60.0
+CACHED_TOKENS: Final = 4096
+CACHED_TOKEN_TTL: Final = 60.0
 MAX_CACHED_TOKEN: Final = 8 * 1024
 
-_BYTES_PER_VERDICT: Final = 3840
+_BYTES_PER_TOKEN: Final = 3840
 _MAX_SIZE: Final = 1_000_000
 # Bytes that CPython needs at most: for an entry, and for each part of what its claims hold.
-_PER_ENTRY: Final = 1536
+_PER_ENTRY: Final = 1792
 _PER_OBJECT: Final = 224
 _PER_VALUE: Final = 96
-_UNMARKED: Final = bytes(set(range(256)) - set(b"{[:,"))
+_caches: "Final[WeakSet[VerifiedTokenCache]]" = WeakSet()
 
 
-@dataclass(slots=True, repr=False, eq=False)
-class Verdict:
-    """A token that passed, with all that must hold again before it passes without a check.
+class CachedToken(NamedTuple):
+    """What is kept of a token that passed: all that must hold again, and not the token.
 
-    `not_before` and `expires` are epoch seconds, the leeway included; `until` is on the cache's
-    own clock; `weight` is an upper bound of what it takes in memory, in bytes.
+    `not_before` and `expires` are epoch seconds, the leeway in them; `until` is on the cache's own
+    clock; `weight` is an upper bound of the bytes that it takes.
     """
 
     claims: Claims
     key: VerificationKey
     not_before: float
     expires: float
+    generation: int
     until: float
     weight: int
 
 
-class _Verdicts(LRUCache[bytes, Verdict]):
-    """Counts what it had to drop."""
+class VerifiedTokenCache:
+    """Keeps the claims of tokens that passed, in bounded memory and for at most a minute.
 
-    evicted = 0
+    Guarantees:
+    - Only tokens that passed are in it, each under the SHA-256 of all its bytes and the verifier's
+      settings. No token is kept, nor a part of one.
+    - A new generation of the key set empties it.
+    - At most *size* entries, and *size* times 3840 bytes (15 MiB by default), whatever the claims
+      are like. The least recently used one goes first. Tokens over 8 KiB are not kept.
+    - Safe to use from any number of threads, and in forked children, where it starts empty.
 
-    def popitem(self) -> tuple[bytes, Verdict]:
-        self.evicted += 1
-        return super().popitem()
-
-
-class VerdictCache:
-    """Remembers verdicts on tokens, in bounded memory and for at most a minute.
-
-    Guarantees: only tokens that passed are in it, each under the SHA-256 of all its bytes together
-    with the verifier's settings and the generation of the key set; no token is kept, nor a part of
-    one; a new generation empties it. At most *size* entries, and *size* times 3840 bytes (15 MiB by
-    default), least recently used first out; tokens over 8 KiB are not kept. Safe to use from any
-    number of threads.
-
-    Does not decide: whoever takes a verdict out checks times and key again (`TokenVerifier` does).
-
-    An LRU cache and not a TLRU cache: the end of an entry has to be checked on two clocks anyway,
-    and the heap that a TLRU cache orders ends with costs 3 µs for each token seen first. So an
-    entry that ended may stay in memory until others push it out; it is never served.
+    Does not decide: the caller checks times and key of what it finds (`TokenVerifier` does).
 
     Args:
         size: Most entries, 0 to a million.
         settings: Whatever makes two verifiers judge one token differently, in any fixed form.
         emit: Called with a `TokenCache("evict")` whenever entries were dropped.
-        monotonic: A clock that never goes back, in seconds.
+        monotonic: A clock that never goes back, in seconds; `time.monotonic` by default.
 
     Raises:
         ConfigurationError: *size* is not a number in bounds.
@@ -86,140 +78,175 @@ class VerdictCache:
         *,
         settings: str,
         emit: Emitter,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         if type(size) is not int or not 0 <= size <= _MAX_SIZE:
             msg = f"verdict_cache_size is a number of tokens from 0 (off) to {_MAX_SIZE}."
             raise ConfigurationError(msg)
         self.size = size
-        self.max_bytes: int = size * _BYTES_PER_VERDICT
+        self.max_bytes: int = size * _BYTES_PER_TOKEN
         self._settings = sha256(settings.encode()).digest()
         self._emit = emit
-        self._monotonic = monotonic
-        self._lock = threading.Lock()
+        self._monotonic = _monotonic if monotonic is None else monotonic
         self._generation = -1
-        self._verdicts = self._empty()
+        self._start_empty()
+        _caches.add(self)
 
-    def _empty(self) -> _Verdicts:
-        return _Verdicts(self.max_bytes, getsizeof=_weight)
+    def _start_empty(self) -> None:
+        self._lock = threading.Lock()
+        self._tokens: OrderedDict[bytes, CachedToken] = OrderedDict()
+        self._digests: dict[str, set[bytes]] = {}
+        self._weight = 0
 
-    def slot(self, token: Any) -> bytes | None:
-        """Return where verdicts on *token* belong; `None` for what is not to be remembered."""
-        if not self.size or not isinstance(token, str) or len(token) > MAX_CACHED_TOKEN:
-            return None
-        if not token.isascii():
-            return None
-        return sha256(self._settings + token.encode("ascii")).digest()
+    def find(self, token: Any, generation: int) -> tuple[bytes | None, CachedToken | None]:
+        """Return the digest that *token* is kept under, and what is kept of it if anything is.
 
-    def get(self, slot: bytes, generation: int) -> Verdict | None:
-        """Return the verdict in *slot* unless there is none or its minute is over.
-
-        Empties the cache when *generation* is another one than before.
+        There is no digest for what is never kept: too long a token, other types than text.
 
         Args:
-            slot: From `slot`.
+            token: Anything that a request presents as a token.
             generation: That of the key set.
+        """
+        if not self.size or not isinstance(token, str) or len(token) > MAX_CACHED_TOKEN:
+            return None, None
+        if not token.isascii():
+            return None, None
+        digest = sha256(self._settings + token.encode("ascii")).digest()
+        return digest, self.get(digest, generation)
+
+    def get(self, digest: bytes, generation: int) -> CachedToken | None:
+        """Return the token with this digest, unless there is none or its minute is over.
+
+        Empties the cache when *generation* is another one than before.
         """
         if generation != self._generation:
             self._generation = generation
             self.clear()
-        with self._lock:
-            verdict = self._verdicts.get(_key(slot, generation))
-        return verdict if verdict is not None and self._monotonic() < verdict.until else None
+        tokens = self._tokens
+        cached = tokens.get(digest)
+        if cached is None or cached.generation != generation or self._monotonic() >= cached.until:
+            return None
+        try:  # noqa: SIM105  # `suppress` takes longer than the whole look-up
+            tokens.move_to_end(digest)
+        except KeyError:
+            pass  # Another thread dropped it between the two calls.
+        return cached
 
     def put(
         self,
-        slot: bytes,
+        digest: bytes,
         generation: int,
         claims: Claims,
         key: VerificationKey,
+        validity: Validity,
         *,
-        payload: bytes,
         lifetime: float,
-        not_before: float,
-        expires: float,
+        payload: bytes,
     ) -> None:
-        """Remember that a token passed, for *lifetime* seconds at most.
+        """Keep a token that passed, for *lifetime* seconds at most.
 
-        Does nothing when that is over, when the claims would take all the room there is, or when
+        Does nothing when that is over, when the claims would take all the memory there is, or when
         the key set is another one by now.
 
         Args:
-            slot: From `slot`.
-            generation: That of the key set, taken before the key was looked up.
+            digest: From `find`.
+            generation: That of the key set, read before the key was looked up.
             claims: What the token says.
             key: The key that it verified under.
-            payload: The JSON that *claims* came from, to know their weight by.
+            validity: When it passes.
             lifetime: Seconds until `exp`, the leeway not included.
-            not_before: The earliest moment at which it passes, in epoch seconds.
-            expires: The moment from which it does not.
+            payload: The JSON that *claims* came from, to know their weight by.
         """
-        weight = max(weigh(payload), _BYTES_PER_VERDICT)
-        if lifetime <= 0 or weight > self.max_bytes or generation != self._generation:
+        weight = weigh(payload)
+        if lifetime <= 0 or weight > self.max_bytes:
             return
-        until = self._monotonic() + min(lifetime, VERDICT_TTL)
-        verdict = Verdict(claims, key, not_before, expires, until, weight)
+        until = self._monotonic() + min(lifetime, CACHED_TOKEN_TTL)
+        cached = CachedToken(claims, key, *validity, generation, until, weight)
         with self._lock:
-            verdicts = self._verdicts
-            before = verdicts.evicted
-            verdicts[_key(slot, generation)] = verdict
-            evicted = verdicts.evicted != before
+            if generation != self._generation:
+                return
+            self._drop(digest)
+            self._tokens[digest] = cached
+            self._digests.setdefault(claims.subject, set()).add(digest)
+            self._weight += weight
+            evicted = self._evict()
         if evicted:
             self._emit(TokenCache("evict"))
 
     def clear(self) -> None:
-        """Forget every verdict, at once."""
+        """Drop every token, at once."""
         with self._lock:
-            before, self._verdicts = self._verdicts, self._empty()
-        if len(before):
+            dropped = len(self._tokens)
+            self._tokens, self._digests, self._weight = OrderedDict(), {}, 0
+        if dropped:
             self._emit(TokenCache("evict"))
 
     def forget(self, subject: str) -> None:
-        """Forget every verdict on the tokens of *subject* (`sub`), at once."""
+        """Drop every token of *subject* (`sub`), at once; takes no longer in a large cache."""
         with self._lock:
-            verdicts = self._verdicts
-            theirs = [slot for slot in verdicts if verdicts[slot].claims.subject == subject]
-            for slot in theirs:
-                del verdicts[slot]
+            theirs = tuple(self._digests.get(subject, ()))
+            for digest in theirs:
+                self._drop(digest)
         if theirs:
             self._emit(TokenCache("evict"))
 
-    @contextmanager
-    def set_aside(self) -> Iterator[None]:
-        """Work on an empty cache until the block ends, then have the old state back."""
-        before = self._generation, self._verdicts
-        self._generation, self._verdicts = -1, self._empty()
-        try:
-            yield
-        finally:
-            self._generation, self._verdicts = before
+    # Called with the lock held; `popitem` and not an iterator, which a look-up would break.
+
+    def _evict(self) -> bool:
+        """Drop the least recently used tokens that are over a bound; return whether any was."""
+        evicted = False
+        while len(self._tokens) > self.size or self._weight > self.max_bytes:
+            self._account_for(*self._tokens.popitem(last=False))
+            evicted = True
+        return evicted
+
+    def _drop(self, digest: bytes) -> None:
+        """Take one token out, if it is there."""
+        cached = self._tokens.pop(digest, None)
+        if cached is not None:
+            self._account_for(digest, cached)
+
+    def _account_for(self, digest: bytes, cached: CachedToken) -> None:
+        """Adjust weight and subjects for a token that was taken out."""
+        self._weight -= cached.weight
+        subject = cached.claims.subject
+        theirs = self._digests[subject]
+        theirs.remove(digest)
+        if not theirs:
+            del self._digests[subject]
 
     def __len__(self) -> int:
-        return len(self._verdicts)
+        return len(self._tokens)
 
     @property
     def weight(self) -> int:
         """Bytes that the entries take, at most."""
-        return int(self._verdicts.currsize)
-
-
-def _key(slot: bytes, generation: int) -> bytes:
-    return slot + generation.to_bytes(8)
-
-
-def _weight(verdict: Verdict) -> int:
-    return verdict.weight
+        return self._weight
 
 
 def weigh(payload: bytes) -> int:
-    """Return an upper bound of the memory that a verdict with this payload takes, in bytes.
+    """Return an upper bound of the memory that a token with this payload takes, in bytes.
 
-    Parsed and frozen, `{}` is fifty times larger than its JSON, so the length would be no bound.
-    Counts what can open a container, name a member or separate values; one inside a string only
-    makes the bound larger. A string takes up to four bytes for each character once one of them
-    needs it.
+    Parsed and frozen, `{}` is fifty times larger than its JSON. So neither the number of tokens nor
+    their length bounds the memory. This counts what can open a container, name a member or separate
+    values; one inside a string only makes the bound larger. A string takes up to four bytes for
+    each character once one of them needs it.
     """
     width = 1 if payload.isascii() and b"\\" not in payload else 4
-    marks = payload.translate(None, _UNMARKED)
-    values = _PER_VALUE * len(marks) + _PER_OBJECT * marks.count(b"{")
-    return _PER_ENTRY + width * len(payload) + values
+    objects = payload.count(b"{")
+    values = objects + payload.count(b"[") + payload.count(b":") + payload.count(b",")
+    return _PER_ENTRY + width * len(payload) + _PER_VALUE * values + _PER_OBJECT * objects
+
+
+def _monotonic() -> float:
+    return time.monotonic()
+
+
+def _after_fork_in_child() -> None:
+    # Another thread may have held the lock, in the middle of a change, when the process forked.
+    for cache in tuple(_caches):
+        cache._start_empty()  # noqa: SLF001  # this module's own hook
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows does not fork
+    os.register_at_fork(after_in_child=_after_fork_in_child)

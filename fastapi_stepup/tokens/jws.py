@@ -1,6 +1,6 @@
 """Strict parsing of compact JWS (RFC 7515 section 7.1).
 
-PyJWT accepts forms that we must refuse (UTF-16 headers, duplicate members, padded or
+PyJWT accepts forms that we must reject (UTF-16 headers, duplicate members, padded or
 non-canonical base64url, unknown `crit`) and parses the header twice. So the parsing is ours; key
 objects and the signature check are PyJWT's. Whatever passes here, PyJWT accepts as well.
 """
@@ -9,10 +9,11 @@ import re
 from binascii import Error as Base64Error, a2b_base64
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from fastapi_stepup._json import parse_object
 from fastapi_stepup.errors import ConfigurationError, RejectReason
+from fastapi_stepup.tokens.rejected import Rejected
 
 MAX_TOKEN: Final = 16 * 1024
 MAX_HEADER: Final = 2 * 1024
@@ -40,18 +41,6 @@ _CANONICAL_ENDS: Final = (_ALPHABET, b"", _ALPHABET[::16], _ALPHABET[::4])
 _REMEMBERED_HEADERS: Final = 64
 
 
-class Rejected(Exception):
-    """The token does not pass; becomes an `InvalidToken` at the verifier's door.
-
-    It never leaves the package: where it is caught, it is dropped with its traceback, because the
-    locals of the frames in between hold the token.
-    """
-
-    def __init__(self, reason: RejectReason) -> None:
-        self.reason = reason
-        super().__init__(reason)
-
-
 @dataclass(frozen=True, slots=True)
 class Header:
     """The two header parameters that matter: `alg`, one of the allowed ones, and `kid`."""
@@ -60,12 +49,11 @@ class Header:
     kid: str
 
 
-@dataclass(slots=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class CompactJWS:
-    """A token taken apart; nothing in it is trusted before its signature is checked.
+    """A parsed token; nothing in it is trusted before its signature is checked.
 
-    `members`, `slot` and `generation` are the verifier's: the parsed payload, where a verdict on
-    it goes, and under which key set.
+    Its `repr` shows nothing, and it is no tuple: error reports show the items of a tuple.
     """
 
     header: Header
@@ -73,18 +61,15 @@ class CompactJWS:
     signing_input: bytes
     payload: bytes
     signature: bytes
-    members: dict[str, Any] | None = None
-    slot: bytes | None = None
-    generation: int = 0
 
 
 class JWSParser:
-    """Takes compact tokens apart, strictly, and remembers headers that proved genuine.
+    """Parses compact tokens, strictly, and remembers headers of tokens that passed.
 
-    Refuses whatever is not exactly three canonical base64url segments within the size caps, with
-    a header that is one JSON object with an allowed `alg`, a printable `kid`, an allowed `typ` and
-    no parameter that changes the meaning of the signature. Parameters it does not know are ignored
-    (RFC 7515 section 4). Does not look into the payload.
+    Rejects all but three canonical base64url segments within the size limits, with a header that is
+    one JSON object: an allowed `alg`, a printable `kid`, an allowed `typ`, and no parameter that
+    changes what the signature means. Parameters it does not know are ignored (RFC 7515 section 4).
+    Does not look into the payload.
 
     Args:
         algorithms: Allowed `alg` values; asymmetric ones only.
@@ -144,6 +129,10 @@ class JWSParser:
                 self._headers.clear()
             self._headers[jws.header_segment] = jws.header
 
+    def fingerprint(self) -> str:
+        """Return text that is the same for equal settings, and differs for others."""
+        return repr((sorted(self.algorithms), sorted(self.types), self.max_size))
+
     def _header(self, segment: bytes) -> Header:
         if len(segment) > MAX_HEADER:
             raise Rejected(RejectReason.TOO_LARGE)
@@ -166,7 +155,7 @@ class JWSParser:
 def decode_segment(segment: bytes) -> bytes | None:
     """Return the bytes of one canonical base64url segment (RFC 7515 section 2), else `None`.
 
-    Refused: an empty segment, padding, characters outside the alphabet, an impossible length,
+    Rejected: an empty segment, padding, characters outside the alphabet, an impossible length,
     and unused bits that are not zero, which would give one value many spellings.
     """
     remainder = len(segment) % 4
@@ -179,7 +168,7 @@ def decode_segment(segment: bytes) -> bytes | None:
 
 
 def is_key_id(kid: str) -> bool:
-    """Whether *kid* can name a key: 1 to 256 characters of printable ASCII without spaces.
+    """Return whether *kid* can name a key: 1 to 256 characters of printable ASCII without spaces.
 
     Tokens and key sets meet the same rule, so no normalisation can make two names one.
     """

@@ -3,7 +3,9 @@
 import base64
 import json
 import time
+import traceback
 from collections.abc import Mapping
+from cProfile import Profile
 from functools import cache
 from typing import Any
 
@@ -12,6 +14,7 @@ from jwt.algorithms import get_default_algorithms
 
 from fastapi_stepup import errors
 from fastapi_stepup.testing import REMOVE
+from fastapi_stepup.tokens.jwk import VerificationKey
 from fastapi_stepup.tokens.jwks.cache import JWKSCache
 from fastapi_stepup.tokens.verifier import TokenVerifier
 
@@ -84,7 +87,7 @@ def header(name: str = "RS256", /, **changes: object) -> dict[str, Any]:
     return replaced({"alg": name, "kid": KID, "typ": "JWT"}, changes)
 
 
-def forge(
+def make_token(
     payload: str | bytes | Mapping[str, Any] | None = None,
     head: str | bytes | Mapping[str, Any] | None = None,
     *,
@@ -120,9 +123,65 @@ def verifier(keys: JWKSCache | None = None, **options: Any) -> TokenVerifier:
 
 
 async def reason(checked: TokenVerifier, token: Any, *, refresh: bool = False) -> str | None:
-    """Return why *token* is refused, or `None` if it passes."""
+    """Return why *token* is rejected, or `None` if it passes."""
     try:
         await (checked.verify_refresh if refresh else checked.verify)(token)
     except errors.InvalidToken as error:
         return error.reason.value
     return None
+
+
+def flipped(token: str, place: int, bit: int = 0x10) -> str:
+    """Return *token* with one bit of one segment's bytes changed."""
+    segments = token.split(".")
+    middle = len(segments[place]) // 2
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    changed = alphabet[alphabet.index(segments[place][middle]) ^ bit]
+    segments[place] = segments[place][:middle] + changed + segments[place][middle + 1 :]
+    return ".".join(segments)
+
+
+def assert_without(token: str, error: BaseException) -> None:
+    """Check that neither the error, nor its chain, nor our frames' variables hold the token."""
+    parts = [p for p in token.split(".") if len(p) > 8]
+    seen: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None:
+        seen.append(link)
+        link = link.__cause__ or link.__context__
+    shown = [repr(e) + str(e) + repr(e.args) + repr(vars(e)) for e in seen]
+    frames = [
+        frame
+        for e in seen
+        for frame, _ in traceback.walk_tb(e.__traceback__)
+        if "/fastapi_stepup/" in frame.f_code.co_filename
+    ]
+    shown += [repr(frame.f_locals) for frame in frames]
+    assert frames
+    assert not [part for part in parts for text in shown if part in text]
+
+
+class Clock:
+    """A clock that stands until it is set."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class SignatureChecks:
+    """Counts signature checks while it is open, without touching the code that makes them."""
+
+    made = 0
+
+    def __enter__(self) -> "SignatureChecks":
+        self.profile = Profile()
+        self.profile.enable()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.profile.disable()
+        code = VerificationKey.verifies.__code__
+        self.made = sum(e.callcount for e in self.profile.getstats() if e.code is code)

@@ -1,8 +1,10 @@
-"""Compact JWS: one strict form comes through, every other is refused before any key is touched."""
+"""Compact JWS: one strict form comes through, every other is rejected before any key is touched."""
 
 import base64
 import json
 import time
+from collections.abc import Iterable
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -14,18 +16,18 @@ from fastapi_stepup.tokens.jws import (
     MAX_KID,
     MAX_TOKEN,
     JWSParser,
-    Rejected,
     decode_segment,
 )
-from tests.support.token_factory import b64, forge, header, segment
+from fastapi_stepup.tokens.rejected import Rejected
+from tests.support.token_factory import b64, header, make_token, segment
 
-GOOD = forge()
+GOOD = make_token()
 HEAD, PAYLOAD, SIGNATURE = GOOD.split(".")
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
-def refusal(token: Any, parser: JWSParser | None = None) -> RejectReason:
-    """Return why *token* is refused."""
+def rejection(token: Any, parser: JWSParser | None = None) -> RejectReason:
+    """Return why *token* is rejected."""
     with pytest.raises(Rejected) as caught:
         (parser or JWSParser(("RS256",))).parse(token)
     assert caught.value.__context__ is None
@@ -37,7 +39,7 @@ def with_header(head: str | bytes | dict[str, Any]) -> str:
     return f"{segment(head)}.{PAYLOAD}.{SIGNATURE}"
 
 
-def test_a_good_token_is_taken_apart() -> None:
+def test_a_good_token_is_parsed() -> None:
     """The parts are the bytes that were sent."""
     jws = JWSParser(("RS256",)).parse(GOOD)
 
@@ -90,7 +92,7 @@ def test_a_good_token_is_taken_apart() -> None:
 )
 def test_only_three_segments_of_text_are_a_token(token: Any) -> None:
     """Whatever is not three dotted segments in ASCII is malformed, also what is no text at all."""
-    assert refusal(token) is RejectReason.MALFORMED
+    assert rejection(token) is RejectReason.MALFORMED
 
 
 @pytest.mark.parametrize("place", [pytest.param(i, id=n) for i, n in enumerate("hps")])
@@ -118,12 +120,12 @@ def test_segments_are_canonical_base64url(place: int, new: str) -> None:
         text = segments[place]
         position = len(text) if cut is None else cut
         segments[place] = text[:position] + new + text[position:]
-        assert refusal(".".join(segments)) is RejectReason.MALFORMED
+        assert rejection(".".join(segments)) is RejectReason.MALFORMED
 
 
 @pytest.mark.parametrize("size", [pytest.param(1, id="4-bits"), pytest.param(2, id="2-bits")])
 def test_unused_bits_are_zero(size: int) -> None:
-    """TV-038: of all last characters that decode to the same bytes, one is accepted."""
+    """Of all last characters that decode to the same bytes, one is accepted."""
     data = b"x" * 30 + b"y" * size
     accepted = [
         last for last in ALPHABET if decode_segment((b64(data)[:-1] + last).encode()) == data
@@ -133,12 +135,16 @@ def test_unused_bits_are_zero(size: int) -> None:
 
 
 def test_segments_decode_as_the_standard_library_does() -> None:
-    """Every length, every byte; lengths that no encoder makes are refused."""
+    """Every length, every byte; lengths that no encoder makes are rejected."""
     everything = bytes(range(256))
     for length in range(1, 257):
         data = everything[-length:]
         assert decode_segment(base64.urlsafe_b64encode(data).rstrip(b"=")) == data
     assert decode_segment(b"") is None
+    # Several foreign characters may leave a length that fits.
+    for foreign in (b"****", b"====", b"\n\n\n\n", b"++++", b"\0\0\0\0"):
+        assert decode_segment(b"QU" + foreign + b"JD") is None
+    assert decode_segment(b"QUJD") == b"ABC"
     assert [decode_segment(b"A" * n) for n in (1, 5, 9)] == [None, None, None]
 
 
@@ -202,9 +208,9 @@ def test_segments_decode_as_the_standard_library_does() -> None:
         pytest.param({"typ": "application/application/jwt"}, RejectReason.TYPE, id="TV-030-twice"),
     ],
 )
-def test_headers_that_are_refused(changes: dict[str, Any], expected: RejectReason) -> None:
+def test_headers_that_are_rejected(changes: dict[str, Any], expected: RejectReason) -> None:
     """Each hostile header parameter has its reason."""
-    assert refusal(with_header(header(**changes))) is expected
+    assert rejection(with_header(header(**changes))) is expected
 
 
 @pytest.mark.parametrize(
@@ -215,7 +221,7 @@ def test_headers_that_lack_something(name: str) -> None:
     head = header()
     del head[name]
 
-    assert refusal(with_header(head)) in {RejectReason.ALGORITHM, RejectReason.KEY_ID}
+    assert rejection(with_header(head)) in {RejectReason.ALGORITHM, RejectReason.KEY_ID}
 
 
 @pytest.mark.parametrize(
@@ -249,23 +255,23 @@ def test_headers_that_pass(changes: dict[str, Any]) -> None:
 
 
 def test_an_absent_type_counts_as_jwt() -> None:
-    """TV-029: also where the configuration drops JWT."""
+    """Also where the configuration drops JWT."""
     token = with_header({"alg": "RS256", "kid": "k1"})
 
     assert JWSParser(("RS256",)).parse(token).header.kid == "k1"
-    assert refusal(token, JWSParser(("RS256",), types=["at+jwt"])) is RejectReason.TYPE
+    assert rejection(token, JWSParser(("RS256",), types=["at+jwt"])) is RejectReason.TYPE
 
 
 def test_types_can_be_chosen() -> None:
-    """TV-030: at+jwt is configurable, in any case and with the prefix."""
+    """At+jwt is configurable, in any case and with the prefix."""
     parser = JWSParser(("RS256",), types=["JWT", "application/AT+JWT"])
 
     for typ in ("at+jwt", "AT+jwt", "application/at+jwt", "JWT"):
         assert parser.parse(with_header(header(typ=typ))).header.kid == "k1"
-    assert refusal(with_header(header(typ="logout+jwt")), parser) is RejectReason.TYPE
+    assert rejection(with_header(header(typ="logout+jwt")), parser) is RejectReason.TYPE
     # The Kelvin sign is a k to `str.lower`.
     parser = JWSParser(("RS256",), types=["k+jwt"])
-    assert refusal(with_header(header(typ="\u212a+jwt")), parser) is RejectReason.TYPE
+    assert rejection(with_header(header(typ="\u212a+jwt")), parser) is RejectReason.TYPE
 
 
 @pytest.mark.parametrize(
@@ -288,20 +294,20 @@ def test_types_can_be_chosen() -> None:
 )
 def test_headers_that_are_no_strict_json(head: bytes) -> None:
     """One UTF-8 object with distinct names, or nothing."""
-    assert refusal(with_header(head)) is RejectReason.MALFORMED
+    assert rejection(with_header(head)) is RejectReason.MALFORMED
 
 
 def test_sizes_are_checked_first() -> None:
-    """TV-045, TV-046: too long a token or header costs no decoding."""
+    """Too long a token or header costs no decoding."""
     oversized = with_header(b"x" * (MAX_HEADER * 3 // 4 + 3))
-    assert refusal(oversized) is RejectReason.TOO_LARGE
-    assert refusal("." * (MAX_TOKEN + 1)) is RejectReason.TOO_LARGE
-    assert refusal("." * MAX_TOKEN) is RejectReason.MALFORMED
+    assert rejection(oversized) is RejectReason.TOO_LARGE
+    assert rejection("." * (MAX_TOKEN + 1)) is RejectReason.TOO_LARGE
+    assert rejection("." * MAX_TOKEN) is RejectReason.MALFORMED
 
     huge = f"{HEAD}.{'A' * 2**20}.{SIGNATURE}"
     started = time.perf_counter()
     for _ in range(10):
-        assert refusal(huge) is RejectReason.TOO_LARGE
+        assert rejection(huge) is RejectReason.TOO_LARGE
     assert (time.perf_counter() - started) / 10 < 0.005
 
 
@@ -315,7 +321,7 @@ def test_longer_headers_of_good_form_pass() -> None:
     assert JWSParser(("RS256",)).parse(with_header(fitting)).header.kid == "k1"
 
 
-def test_headers_are_remembered_only_when_told_to() -> None:
+def test_headers_are_remembered_on_request() -> None:
     """A forger can neither fill nor empty the memory, and it is bounded."""
     parser = JWSParser(("RS256",))
     jws = parser.parse(GOOD)
@@ -325,9 +331,18 @@ def test_headers_are_remembered_only_when_told_to() -> None:
     parser.remember(jws)
     assert parser.parse(GOOD).header is jws.header
 
-    for number in range(200):
-        parser.remember(parser.parse(with_header(header(kid=f"k{number}"))))
-    assert len(parser._headers) <= 64
+
+def test_sixty_four_headers_are_remembered() -> None:
+    """Then the memory starts over, so that it never holds more."""
+    parser = JWSParser(("RS256",))
+    tokens = [with_header(header(kid=f"k{number}")) for number in range(65)]
+
+    for number, token in enumerate(tokens[:64], start=1):
+        parser.remember(parser.parse(token))
+        assert len(parser._headers) == number
+    assert all(parser.parse(t).header is parser.parse(t).header for t in tokens[:64])
+    parser.remember(parser.parse(tokens[64]))
+    assert len(parser._headers) == 1
 
 
 @pytest.mark.parametrize(
@@ -345,16 +360,38 @@ def test_headers_are_remembered_only_when_told_to() -> None:
         pytest.param([["RS256"]], id="CF-001-nested"),
     ],
 )
-def test_algorithms_that_are_refused(algorithms: Any) -> None:
+def test_algorithms_that_cannot_be_used(algorithms: Any) -> None:
     """Only a non-empty collection of asymmetric names is a configuration."""
     with pytest.raises(ConfigurationError, match="algorithms is a tuple"):
         JWSParser(algorithms)
 
 
 def test_every_asymmetric_algorithm_can_be_chosen() -> None:
-    """None of them is symmetric."""
-    assert JWSParser(tuple(ASYMMETRIC_ALGORITHMS)).algorithms == ASYMMETRIC_ALGORITHMS
-    assert not {a for a in ASYMMETRIC_ALGORITHMS if a.startswith("HS") or a == "none"}
+    """These eleven (RFC 7518 section 3.1, RFC 8037, RFC 8812), none of which is symmetric."""
+    every = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+    every |= {"ES256", "ES384", "ES512", "ES256K", "EdDSA"}
+
+    assert every == ASYMMETRIC_ALGORITHMS
+    assert JWSParser(tuple(every)).algorithms == every
+
+
+def test_the_limits_are_those_of_the_documentation() -> None:
+    """In characters; the longest token can be set from 1 to 64 KiB, both included."""
+    assert (MAX_TOKEN, MAX_HEADER, MAX_KID) == (16_384, 2048, 256)
+    for size in (1024, 65_536):
+        assert JWSParser(("RS256",), max_size=size).max_size == size
+
+
+def test_parsed_parts_cannot_change_and_show_nothing() -> None:
+    """A header is shared by all tokens that have it; error reports show the variables of frames."""
+    jws = JWSParser(("RS256",)).parse(GOOD)
+
+    with pytest.raises(FrozenInstanceError):
+        jws.header.alg = "none"  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        jws.payload = b""  # type: ignore[misc]
+    assert "eyJ" not in repr(jws) + str(jws)
+    assert not isinstance(jws, Iterable)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +407,7 @@ def test_every_asymmetric_algorithm_can_be_chosen() -> None:
         ),
     ],
 )
-def test_options_that_are_refused(options: dict[str, Any], message: str) -> None:
+def test_options_that_cannot_be_used(options: dict[str, Any], message: str) -> None:
     """The message says what would do."""
     with pytest.raises(ConfigurationError, match=message):
         JWSParser(("RS256",), **options)

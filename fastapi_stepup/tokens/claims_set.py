@@ -1,0 +1,151 @@
+"""Rules for the registered claims of a session token (RFC 7519 section 4.1); no I/O, no clock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, NamedTuple
+
+from fastapi_stepup.errors import RejectReason
+from fastapi_stepup.tokens.rejected import Rejected
+
+SESSION_NAME: Final = "DS"
+REFRESH_NAME: Final = "DSR"
+MAX_SUBJECT: Final = 256
+
+_LATEST: Final = 32_503_680_000  # the year 3000: what datetime and people can still handle
+_URL_SCHEMES: Final = ("https://", "http://")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimsRules:
+    """The settings that claims are checked against; `TokenVerifier` says what each one means.
+
+    `issuers` holds the project id too. `leeway` and `max_lifetime` are in seconds.
+    """
+
+    project_id: str
+    issuers: frozenset[str]
+    issuer_hosts: frozenset[str] = frozenset()
+    audience: frozenset[str] | None = None
+    any_audience: bool = False
+    leeway: float = 0.0
+    max_lifetime: int | None = None
+    require_session_name: bool = False
+
+    def fingerprint(self) -> str:
+        """Return text that is the same for equal rules, and differs for others."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return repr([(n, sorted(v) if isinstance(v, frozenset) else v) for n, v in values])
+
+
+class Validity(NamedTuple):
+    """When a token passes: from `not_before` until just before `expires`.
+
+    Both in epoch seconds, with the leeway in them.
+    """
+
+    not_before: float
+    expires: float
+
+
+def check_claims_set(
+    members: Mapping[str, Any], rules: ClaimsRules, *, now: float, refresh: bool = False
+) -> Validity:
+    """Return when the token with these claims passes, if they hold *now*.
+
+    Checks `exp`, `iat`, `nbf`, `iss`, `sub`, `aud`, `drn`, `nonce`, `cnf` and `jti`. Does not check
+    whose signature is on them, nor what they say about the login (`StepUpPolicy` does).
+
+    Args:
+        members: The payload of the token, parsed strictly.
+        rules: What is accepted.
+        now: Epoch seconds.
+        refresh: Check a refresh token (`drn` is `DSR`), which `max_lifetime` is not about.
+
+    Raises:
+        Rejected: A claim is missing, malformed, or not one that is accepted.
+    """
+    validity = _check_times(members, rules, now=now, refresh=refresh)
+    if not is_own_issuer(members.get("iss"), rules):
+        raise Rejected(RejectReason.ISSUER)
+    subject = members.get("sub")
+    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT:
+        raise Rejected(RejectReason.SUBJECT)
+    if not subject.isprintable():
+        raise Rejected(RejectReason.SUBJECT)
+    if "aud" in members or rules.audience is not None:
+        _check_audience(members.get("aud"), rules)
+    _check_kind(members, rules, refresh=refresh)
+    return validity
+
+
+def _check_times(
+    members: Mapping[str, Any], rules: ClaimsRules, *, now: float, refresh: bool
+) -> Validity:
+    issued, expires = _numeric_date(members, "iat"), _numeric_date(members, "exp")
+    starts = max(issued, _numeric_date(members, "nbf")) if "nbf" in members else issued
+    if expires + rules.leeway <= now:
+        raise Rejected(RejectReason.EXPIRED)
+    if starts - rules.leeway > now:
+        raise Rejected(RejectReason.NOT_YET_VALID)
+    lifetime = expires - issued
+    longest = None if refresh else rules.max_lifetime
+    if lifetime < 0 or (longest is not None and lifetime > longest):
+        raise Rejected(RejectReason.LIFETIME)
+    return Validity(starts - rules.leeway, expires + rules.leeway)
+
+
+def _numeric_date(members: Mapping[str, Any], name: str) -> float:
+    """Return a NumericDate (RFC 7519 section 2): a finite number, not text and not a boolean."""
+    value = members.get(name)
+    if value is None:
+        raise Rejected(RejectReason.CLAIM_MISSING)
+    if type(value) not in (int, float) or not 0 < value < _LATEST:
+        raise Rejected(RejectReason.CLAIM_INVALID)
+    return float(value)
+
+
+def is_own_issuer(issuer: Any, rules: ClaimsRules) -> bool:
+    """Return whether Descope writes *issuer* for this project, or the settings list it.
+
+    Descope's URL forms end in the project id: `https://<host>/<id>` and `…/v1/apps/<id>`.
+    """
+    if not isinstance(issuer, str):
+        return False
+    if issuer in rules.issuers:
+        return True
+    if not issuer.startswith(_URL_SCHEMES):
+        return False
+    scheme, _, rest = issuer.partition("://")
+    host, _, path = rest.partition("/")
+    segments = path.split("/")
+    return (
+        f"{scheme}://{host}" in rules.issuer_hosts
+        and segments[-1] == rules.project_id
+        and segments[:-1] in ([], ["v1", "apps"])
+    )
+
+
+def _check_audience(audience: Any, rules: ClaimsRules) -> None:
+    listed = [audience] if isinstance(audience, str) else audience
+    if not isinstance(listed, (list, tuple)) or not all(isinstance(a, str) for a in listed):
+        raise Rejected(RejectReason.AUDIENCE)
+    accepted = frozenset({rules.project_id}) if rules.audience is None else rules.audience
+    if not rules.any_audience and accepted.isdisjoint(listed):
+        raise Rejected(RejectReason.AUDIENCE)
+
+
+def _check_kind(members: Mapping[str, Any], rules: ClaimsRules, *, refresh: bool) -> None:
+    name = members.get("drn")
+    if refresh:
+        accepted = name == REFRESH_NAME
+    else:
+        may_be_absent = "drn" not in members and not rules.require_session_name
+        accepted = name == SESSION_NAME or may_be_absent
+    if not accepted or "nonce" in members:
+        # A nonce makes it an OpenID Connect id token: for the client, not for an API.
+        raise Rejected(RejectReason.NOT_A_SESSION)
+    if "cnf" in members:
+        # RFC 9449 section 7.2: a bound token sent as a bearer token must be refused.
+        raise Rejected(RejectReason.SENDER_CONSTRAINED)
+    if "jti" in members and not isinstance(members["jti"], str):
+        raise Rejected(RejectReason.CLAIM_INVALID)

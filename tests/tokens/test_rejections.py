@@ -1,0 +1,98 @@
+"""What a rejected token leaves behind: a reason for operators, and nothing of the token."""
+
+import logging
+
+import pytest
+
+from fastapi_stepup import StepUpGuard
+from fastapi_stepup.errors import InvalidToken, RejectReason
+from fastapi_stepup.events import Event, TokenRejected
+from fastapi_stepup.tokens.jws import MAX_TOKEN
+from tests.support.token_factory import (
+    NOW,
+    PROJECT_ID,
+    assert_without,
+    claims,
+    flipped,
+    header,
+    make_token,
+    private_key,
+    reason,
+    verifier,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        pytest.param(make_token(claims(exp=NOW - 60, iat=NOW - 99)), id="TV-105-expired"),
+        pytest.param(make_token(key=private_key(number=1)), id="TV-105-signature"),
+        pytest.param(make_token(head=header(kid="k2")), id="TV-105-unknown-kid"),
+        pytest.param(make_token(b"\xff\xfe" * 30), id="TV-105-unicode-error"),
+        pytest.param(make_token(b'{"a":' * 30), id="TV-105-json-error"),
+        pytest.param(make_token(head=b'{"alg"' * 30), id="TV-105-header-json-error"),
+        pytest.param(make_token() + "\ud800", id="TV-105-surrogate"),
+        pytest.param(make_token(claims(drn="DSX")), id="TV-105-kind"),
+        pytest.param(make_token() + "." + make_token(), id="TV-105-segments"),
+        pytest.param("x" * (MAX_TOKEN + 1), id="TV-105-too-large"),
+    ],
+)
+@pytest.mark.parametrize(
+    "refresh", [pytest.param(False, id="session"), pytest.param(True, id="refresh")]
+)
+async def test_errors_hold_nothing_of_the_token(token: str, refresh: bool) -> None:  # noqa: FBT001
+    """Args, repr, str, chain and the variables of our frames."""
+    checked = verifier()
+
+    with pytest.raises(InvalidToken) as caught:
+        await (checked.verify_refresh if refresh else checked.verify)(token)
+
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert_without(token, caught.value)
+
+
+async def test_the_guard_adds_no_frame_with_the_token() -> None:
+    """`StepUpGuard.verify` binds the realm and lets go of the token as well."""
+    guard = StepUpGuard.for_descope(PROJECT_ID)
+    token = make_token(claims(iss="P2other"))
+
+    with pytest.raises(InvalidToken) as caught:
+        await guard.verify(token)
+
+    assert caught.value.realm == PROJECT_ID
+    assert_without(token, caught.value)
+
+
+async def test_nothing_is_logged_about_a_token(caplog: pytest.LogCaptureFixture) -> None:
+    """At DEBUG, for good tokens, forged ones and hostile kids."""
+    caplog.set_level(logging.DEBUG)
+    checked = verifier()
+    tokens = [
+        make_token(),
+        make_token(head=header(kid="k\n\x1b[2J")),
+        flipped(make_token(), 2),
+        "eyJhbGciOiJub25lIn0",
+    ]
+
+    for token in tokens:
+        await reason(checked, token)
+
+    assert "eyJ" not in caplog.text
+    assert "\x1b" not in caplog.text
+
+
+async def test_events_have_few_labels() -> None:
+    """A thousand different forgeries give reasons of a closed enum, and nothing else."""
+    events: list[Event] = []
+    checked = verifier(on_event=events.append, verdict_cache_size=0)
+
+    for number in range(1000):
+        await reason(checked, make_token(head=header(kid=f"k{number}"), payload="e30", alg="none"))
+
+    assert len(events) == 1000
+    assert {type(e) for e in events} == {TokenRejected}
+    assert all(isinstance(e, TokenRejected) and type(e.reason) is RejectReason for e in events)
+    assert len({*events}) == 1

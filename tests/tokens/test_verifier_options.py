@@ -1,0 +1,214 @@
+"""The settings of TokenVerifier: what they take, that each has an effect, that none changes."""
+
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fastapi_stepup import StepUpGuard
+from fastapi_stepup.errors import ConfigurationError
+from fastapi_stepup.events import Event, TokenCache
+from fastapi_stepup.testing import REMOVE
+from tests.support.token_factory import (
+    HOST,
+    NOW,
+    PROJECT_ID,
+    claims,
+    key_set,
+    make_token,
+    reason,
+    verifier,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"project_id": ""}, "project id", id="CF-002-empty"),
+        pytest.param({"project_id": " "}, "project id", id="CF-002-space"),
+        pytest.param({"project_id": None}, "project id", id="CF-002-none"),
+        pytest.param({"project_id": "../x"}, "project id", id="CF-002-path"),
+        *(
+            pytest.param({"leeway": leeway}, "leeway", id=f"CF-003-{leeway!r}")
+            for leeway in (-1, 61, float("nan"), float("inf"), True, "5", None)
+        ),
+        *(
+            pytest.param({"max_lifetime": value}, "max_lifetime", id=f"CF-003-lifetime-{value!r}")
+            for value in (0, -1, 1.5, float("nan"), True, "1 day", b"1d")
+        ),
+        *(
+            pytest.param({"issuers": issuers}, "issuers", id=f"CF-005-{name}")
+            for name, issuers in (
+                ("empty", [""]),
+                ("wildcard", ["https://*.x"]),
+                ("regex", [re.compile("x")]),
+                ("text", "https://x"),
+                ("blank", [" "]),
+            )
+        ),
+        *(
+            pytest.param({"audience": audience}, "audience", id=f"CF-audience-{name}")
+            for name, audience in (
+                ("none-listed", []),
+                ("empty", ""),
+                ("number", [1]),
+                ("wildcard", "*"),
+            )
+        ),
+        pytest.param({"audience": "a", "any_audience": True}, "either", id="CF-audience-both"),
+        pytest.param({"any_audience": "false"}, "any_audience", id="CF-any-audience-text"),
+        pytest.param({"require_session_name": 1}, "require_session_name", id="CF-name-number"),
+        *(
+            pytest.param({"verdict_cache_size": size}, "verdict_cache_size", id=f"CF-size-{size!r}")
+            for size in (-1, 1_000_001, True, 4096.0, None, "0")
+        ),
+        pytest.param({"max_lifetime": "0s"}, "^max_lifetime is None or", id="CF-lifetime-0s"),
+        pytest.param({"max_lifetime": "x"}, "^max_lifetime=", id="CF-lifetime-message"),
+        pytest.param({"is_revoked": {"U2x"}}, "is_revoked", id="CF-hook"),
+        pytest.param({"types": ()}, "types", id="CF-types"),
+        pytest.param({"max_token_size": 1}, "max_token_size", id="CF-token-size"),
+    ],
+)
+def test_options_that_cannot_be_used(options: dict[str, Any], message: str) -> None:
+    """At construction, with a message that names the option."""
+    with pytest.raises(ConfigurationError, match=message):
+        verifier(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "passes", "fails", "expected"),
+    [
+        pytest.param({"leeway": 60}, {"exp": NOW - 59, "iat": NOW - 99},
+                     {"exp": NOW - 60, "iat": NOW - 99}, "expired", id="leeway"),
+        pytest.param({"max_lifetime": "10m"}, {"exp": NOW + 600}, {"exp": NOW + 601}, "lifetime",
+                     id="max_lifetime"),
+        pytest.param({"issuers": ["https://x.example"]}, {"iss": "https://x.example"},
+                     {"iss": "https://y.example"}, "issuer", id="issuers"),
+        pytest.param({"issuer_hosts": ["http://127.0.0.1:8000"]},
+                     {"iss": f"http://127.0.0.1:8000/{PROJECT_ID}"},
+                     {"iss": f"{HOST}/{PROJECT_ID}"}, "issuer", id="issuer_hosts-on-plain-http"),
+        pytest.param({"audience": "api"}, {"aud": "api"}, {"aud": PROJECT_ID}, "audience",
+                     id="audience"),
+        pytest.param({"any_audience": True}, {"aud": "x"}, {"aud": 1}, "audience",
+                     id="any_audience"),
+        pytest.param({"require_session_name": True}, {}, {"drn": REMOVE}, "not_a_session",
+                     id="require_session_name"),
+    ],
+)  # fmt: skip
+async def test_each_option_has_an_effect(
+    options: dict[str, Any], passes: dict[str, Any], fails: dict[str, Any], expected: str
+) -> None:
+    """Two tokens that differ in that point alone; both twice, so also from the cache."""
+    checked = verifier(**options)
+
+    for _ in range(2):
+        assert await reason(checked, make_token(claims(**passes))) is None
+        assert await reason(checked, make_token(claims(**fails))) == expected
+
+
+@pytest.mark.parametrize("option", ["audience", "issuers", "issuer_hosts", "types"])
+def test_options_may_come_from_a_generator(option: str) -> None:
+    """They are read once and kept."""
+    values = ("a", "b")
+
+    sources: tuple[Any, ...] = ((v for v in values), values)
+    given, listed = (verifier(**{option: source}) for source in sources)
+    assert vars(given)["_rules"] == vars(listed)["_rules"]
+    assert given._parser.types == listed._parser.types
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(verifier, id="CF-006-verifier"),
+        pytest.param(
+            lambda **options: StepUpGuard.for_descope(PROJECT_ID, **options), id="CF-006-guard"
+        ),
+    ],
+)
+def test_a_misspelt_option_is_an_error(make: Callable[..., object]) -> None:
+    """No typo goes unnoticed, and there is no switch that turns checking off."""
+    for name in ("audiance", "verify", "verify_signature", "verify_exp", "options", "insecure"):
+        with pytest.raises(TypeError, match=name):
+            make(**{name: False})
+
+
+def test_settings_cannot_change_later() -> None:
+    """The checks and the cache rely on them."""
+    checked = verifier(audience="api")
+
+    for name in ("audience", "leeway", "issuers", "keys", "is_revoked"):
+        with pytest.raises(AttributeError, match="immutable"):
+            setattr(checked, name, None)
+    with pytest.raises(AttributeError, match="immutable"):
+        del checked.audience
+    assert checked.audience == frozenset({"api"})
+
+
+async def test_two_verifiers_share_nothing() -> None:
+    """What one accepts says nothing to the other, on the same keys."""
+    keys = key_set()
+    lax, strict = verifier(keys), verifier(keys, audience="api")
+    token = make_token()
+
+    assert await reason(lax, token) is None
+    assert await reason(strict, token) == "audience"
+    assert await reason(lax, token) is None
+
+
+def test_checks_survive_python_o() -> None:
+    """No rule is an assert."""
+    script = """
+import asyncio
+from tests.support.token_factory import claims, make_token, header, private_key, reason, verifier
+hostile = [
+    make_token(claims(exp=1)), make_token(claims(drn="DSR")), make_token(claims(iss="x")),
+    make_token(claims(aud="x")),
+    make_token(key=private_key(number=1)), make_token(head=header("none"), alg="none"), "", "a.b.c",
+    make_token(head=header(jwk={})), make_token(claims(cnf={})), make_token(claims(sub="")),
+]
+async def main():
+    checked = verifier()
+    print([await reason(checked, token) for token in (make_token(), *hostile)])
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-O", "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    reasons = "expired not_a_session issuer audience signature algorithm malformed malformed"
+    more = "header sender_constrained subject"
+    assert done.stdout.strip() == str([None, *reasons.split(), *more.split()])
+
+
+async def test_the_cache_is_on_by_default_and_reported() -> None:
+    """One miss, then hits; none of either when it is turned off, and none for what is no token."""
+    for size, expected in ((4096, ["miss", "hit", "hit", "miss"]), (0, [])):
+        events: list[Event] = []
+        checked = verifier(on_event=events.append, verdict_cache_size=size)
+        for _ in range(3):
+            await checked.verify(make_token())
+        await reason(checked, "garbage")
+        await reason(checked, None)
+        assert [e.outcome for e in events if isinstance(e, TokenCache)] == expected
+
+
+async def test_the_verifier_shows_no_token() -> None:
+    """Repr, str, vars; and it cannot be pickled away."""
+    checked = verifier()
+    token = make_token()
+    verified = await checked.verify(token)
+
+    shown = repr(checked) + str(checked) + repr(vars(checked)) + repr(verified)
+    assert not [part for part in token.split(".") if part in shown]
+    assert PROJECT_ID in repr(checked)
+    with pytest.raises(TypeError):
+        pickle.dumps(checked)

@@ -1,7 +1,6 @@
-"""A local stand-in for Descope, and the assertions that go with it.
+"""A local stand-in for Descope, with assertions and a pytest plugin.
 
-Everything here is imported on first use, because the pytest plugin is loaded by every pytest run of
-an environment and must cost nothing to those that do not use it.
+Names are imported on first use, because every pytest run of an environment loads the plugin.
 """
 
 from importlib import import_module
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
     from fastapi_stepup.testing.authenticators.passkey import SoftwarePasskey
     from fastapi_stepup.testing.emulator.emulator import DescopeEmulator
     from fastapi_stepup.testing.emulator.methods.access_keys import AccessKey
-    from fastapi_stepup.testing.emulator.project import Message, ReceivedRequest
+    from fastapi_stepup.testing.emulator.models import Message, ReceivedRequest
     from fastapi_stepup.testing.emulator.sessions import Tokens
     from fastapi_stepup.testing.emulator.users import User
     from fastapi_stepup.testing.keys import REMOVE, SigningKey
@@ -30,25 +29,24 @@ __all__ = [
     "assert_step_up_challenge",
 ]
 
-_HOMES = {
-    "REMOVE": "keys",
-    "AccessKey": "emulator.methods.access_keys",
-    "DescopeEmulator": "emulator.emulator",
-    "Message": "emulator.project",
-    "ReceivedRequest": "emulator.project",
-    "SigningKey": "keys",
-    "SoftwarePasskey": "authenticators.passkey",
-    "Tokens": "emulator.sessions",
-    "User": "emulator.users",
-    "assert_step_up_challenge": "assertions",
+_EXPORTS = {
+    "assertions": ("assert_step_up_challenge",),
+    "authenticators.passkey": ("SoftwarePasskey",),
+    "emulator.emulator": ("DescopeEmulator",),
+    "emulator.methods.access_keys": ("AccessKey",),
+    "emulator.models": ("Message", "ReceivedRequest"),
+    "emulator.sessions": ("Tokens",),
+    "emulator.users": ("User",),
+    "keys": ("REMOVE", "SigningKey"),
 }
+_MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
     """Import a public name from its module on first use (PEP 562)."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 _LAST_PORT: Final = 65535
 _EXPOSED: Final = (
-    "{host} is not a loopback address: whoever reaches it can read every code and mint every token."
+    "{host} is not a loopback address: other machines can read every code and mint any token."
 )
 _READY: Final = """\
 Descope emulator for project {project_id} on {url}
@@ -77,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         "--rotate-refresh", action="store_true", help="a refresh replaces the refresh token"
     )
     parser.add_argument(
-        "--expose", action="store_true", help="allow a host that others reach, as in a container"
+        "--expose",
+        action="store_true",
+        help="allow an address that other machines reach, as in a container",
     )
     return parser
 

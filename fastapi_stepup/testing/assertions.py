@@ -1,4 +1,4 @@
-"""Assertions about what a guarded app answers."""
+"""Assertions about the responses of a guarded app."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -8,7 +8,7 @@ from fastapi_stepup.challenge import Challenge
 _CODE: Final = "insufficient_user_authentication"
 
 
-class Answer(Protocol):
+class HasChallenge(Protocol):
     """A response of `httpx`, `httpx2`, Starlette's `TestClient` or `requests`."""
 
     @property
@@ -18,7 +18,7 @@ class Answer(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers, found whatever the case; a repeated one joined by commas."""
+        """The headers, in any letter case; repeated ones joined by commas."""
         ...
 
     def json(self) -> Any:
@@ -27,7 +27,7 @@ class Answer(Protocol):
 
 
 def assert_step_up_challenge(
-    response: Answer,
+    response: HasChallenge,
     *,
     max_age: int | None = None,
     acr_values: Sequence[str] | None = None,
@@ -36,24 +36,25 @@ def assert_step_up_challenge(
 ) -> dict[str, Any]:
     """Assert that *response* asks a signed-in user to step up, and return its problem.
 
-    Checks the whole refusal: status 401, `Cache-Control: no-store`, exactly one challenge with
-    `error="insufficient_user_authentication"` among those of `WWW-Authenticate`, and a problem in
-    the body, bare or as FastAPI's `detail`, that says the same as the challenge.
+    Checks the whole refusal:
+    - status 401 and `Cache-Control: no-store`;
+    - exactly one challenge with `error="insufficient_user_authentication"` in `WWW-Authenticate`;
+    - a problem in the body, bare or as FastAPI's `detail`, with the values of the challenge.
 
     Args:
         response: From `httpx`, `httpx2` or a `TestClient`.
-        max_age: The window in seconds that both must name; not looked at when None.
-        acr_values: The context classes that both must name, in order; not looked at when None.
-        amr: The ways of authenticating that the problem must name; not looked at when None.
+        max_age: The window in seconds that both must name; not checked when None.
+        acr_values: The context classes that both must name, in order; not checked when None.
+        amr: The `amr` values that the problem must name; not checked when None.
         unmet: The problem's `unmet`, as `[{"requirement": "step_up", "reason": "missing"}]`; when
-            None it need only be there.
+            None, any non-empty list is accepted.
 
     Returns:
         The problem of RFC 9457, without FastAPI's wrapping.
 
     Raises:
-        AssertionError: Something else was answered. The message names what was seen; it holds no
-            token and no text of the body.
+        AssertionError: The response is another one. The message describes it, without tokens and
+            without text of the body.
 
     References:
         RFC 9470 section 3, RFC 9457 section 3.1.
@@ -90,7 +91,7 @@ def _same(what: str, actual: object, expected: object, seen: str) -> None:
         raise AssertionError(f"Expected {what} to be {expected!r}, not {actual!r}; saw {seen}.")
 
 
-def _challenges(response: Answer) -> list[Challenge]:
+def _challenges(response: HasChallenge) -> list[Challenge]:
     try:
         return Challenge.parse(response.headers.get("www-authenticate", ""))
     except ValueError as error:
@@ -107,7 +108,7 @@ def _described(challenges: Sequence[Challenge]) -> str:
     return f"the challenge {' and '.join(described)}"
 
 
-def _problem(response: Answer) -> dict[str, Any]:
+def _problem(response: HasChallenge) -> dict[str, Any]:
     try:
         body = response.json()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Signing keys, their key set with rotation, and compact JWS signing, good or hostile."""
+"""Signing keys, their key set with rotation, and compact JWS signing, valid or hostile."""
 
 import base64
 import json
@@ -19,8 +19,8 @@ from jwt.algorithms import get_default_algorithms
 # Descope refuses a key that is more than twelve rotations old.
 _KEPT_ROTATIONS: Final = 12
 _ALGORITHMS: Final = get_default_algorithms()
-# Key pairs of signing keys that are gone, ready for the next one. A test run makes hundreds of
-# emulators.
+# Key pairs of collected signing keys, for reuse: making one takes 50 ms and a test run makes
+# hundreds of emulators.
 _idle: Final[deque[RSAPrivateKey]] = deque()
 
 
@@ -43,9 +43,8 @@ def random_id(prefix: str) -> str:
 class SigningKey:
     """An RSA-2048 key pair under a fresh key id.
 
-    No two living signing keys share a pair. The pair of one that is garbage collected may serve a
-    later one, under another `kid`: whatever the first signed names a key that the second's key set
-    lacks.
+    No two living signing keys share a pair. A later key may reuse the pair of a collected one under
+    another `kid`; tokens of the first then name a `kid` that the later key set lacks.
     """
 
     def __init__(self) -> None:
@@ -81,7 +80,7 @@ class SigningKey:
 HostileKey: TypeAlias = (
     SigningKey | RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey | bytes
 )
-"""What a token can be signed with; bytes are an HMAC secret."""
+"""The keys that can sign a token; bytes are an HMAC secret."""
 
 
 class KeyRing:
@@ -95,7 +94,7 @@ class KeyRing:
 
     @property
     def current(self) -> SigningKey:
-        """The key that signs."""
+        """The key that signs new tokens."""
         if not self._keys:
             self._keys.append(SigningKey())
         return self._keys[0]
@@ -122,7 +121,7 @@ class KeyRing:
         raise LookupError("no such key")
 
     def holds(self, key: SigningKey) -> bool:
-        """Tell whether tokens signed by *key* are still good."""
+        """Return whether tokens signed by *key* are still valid."""
         return key in self._keys
 
     def jwks(self) -> list[dict[str, str]]:
@@ -131,15 +130,15 @@ class KeyRing:
 
 
 def replaced(values: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
-    """Return *values* with *changes* made; `REMOVE` takes a member out."""
+    """Return *values* with *changes* made; `REMOVE` removes a member."""
     return {name: value for name, value in {**values, **changes}.items() if value is not REMOVE}
 
 
 def compact_jws(header: Mapping[str, object], claims: Mapping[str, object], key: HostileKey) -> str:
-    """Return *claims* as a compact JWS, whatever the header says (RFC 7515 section 7.1).
+    """Return *claims* as a compact JWS, for any header (RFC 7515 section 7.1).
 
     The signature is made by the algorithm that *header* names: empty for `none`, an HMAC for
-    `HS256` and its like. Where the header names no known algorithm, RS256 is used.
+    `HS256` and its like. Without a known algorithm in the header, RS256 is used.
 
     Raises:
         TypeError: *key* does not fit the algorithm.

@@ -1,6 +1,6 @@
 """The pytest plugin: a Descope emulator for each test.
 
-With the guard named in the configuration, a test needs nothing else:
+A guard that is named in the configuration is all a test needs:
 
 ```toml
 [tool.pytest]
@@ -13,10 +13,10 @@ def test_checkout_needs_a_step_up(descope_emulator, client):
     assert_step_up_challenge(client.post("/checkout", headers=ann.headers))
 ```
 
-Without it, override the fixture `stepup_guard`, or attach by hand:
+Otherwise override the fixture `stepup_guard`, or attach in the test:
 `with descope_emulator.attach(guard): ...`. `-p no:fastapi_stepup` turns the plugin off.
 
-This module is imported by every pytest run of an environment, so it imports nothing but pytest.
+Every pytest run of an environment imports this module, so it imports only pytest.
 """
 
 import pkgutil
@@ -47,9 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def stepup_guard(request: pytest.FixtureRequest) -> "StepUpGuard | None":
-    """The guard that `descope_emulator` is attached to: the one of the setting `stepup_guard`.
+    """The guard that `descope_emulator` is attached to, from the setting `stepup_guard`.
 
-    Override it in a `conftest.py` when the guard is made by a fixture. None attaches nothing.
+    Override it in a `conftest.py` when a fixture makes the guard. None attaches nothing.
     """
     location = request.config.getini("stepup_guard")
     return _imported(location) if location else None
@@ -61,7 +61,7 @@ def descope_project_id(
 ) -> str | None:
     """The project id of `descope_emulator`: the guard's, or the setting `descope_project_id`.
 
-    None is the emulator's own default.
+    None means the emulator's default.
     """
     if stepup_guard is not None:
         return stepup_guard.project_id
@@ -73,7 +73,7 @@ def descope_project_id(
 def descope_emulator(
     stepup_guard: "StepUpGuard | None", descope_project_id: str | None
 ) -> "Iterator[DescopeEmulator]":
-    """A fresh `DescopeEmulator`, attached to `stepup_guard` for the time of the test."""
+    """A fresh `DescopeEmulator`, attached to `stepup_guard` until the test ends."""
     from fastapi_stepup.testing.emulator.emulator import DescopeEmulator  # noqa: PLC0415 - lazy
 
     emulator = DescopeEmulator(descope_project_id) if descope_project_id else DescopeEmulator()

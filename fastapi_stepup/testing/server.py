@@ -1,15 +1,19 @@
-"""Serve an ASGI app on a socket, for SDKs that want a URL. Needs uvicorn (the `demo` extra)."""
+"""Serve an ASGI app on a socket, for SDKs that need a URL. Needs uvicorn (the `demo` extra)."""
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp
 
 if TYPE_CHECKING:
     import uvicorn
+
+
+_START_SECONDS: Final = 10
 
 
 class UvicornMissing(ImportError):
@@ -48,7 +52,7 @@ def served(app: ASGIApp, *, port: int = 0) -> Iterator[str]:
     """Serve *app* on loopback from a thread until the context ends; the value is its base URL.
 
     Args:
-        app: What to serve.
+        app: The app to serve.
         port: The port; 0 takes a free one.
 
     Raises:
@@ -62,8 +66,9 @@ def served(app: ASGIApp, *, port: int = 0) -> Iterator[str]:
         try:
             yield url_of(listener)
         finally:
-            # uvicorn closes what it opened only when it is told to stop after it has started.
-            pause = threading.Event()
-            any(server.started or pause.wait(0.01) for _ in range(1000))
+            # uvicorn closes its sockets only if it is asked to stop after it has started.
+            deadline = time.monotonic() + _START_SECONDS
+            while not server.started and time.monotonic() < deadline:
+                time.sleep(0.01)
             server.should_exit = True
             thread.join()

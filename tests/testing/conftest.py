@@ -1,4 +1,4 @@
-"""What the tests of the emulator share: a project with a clock, and a caller that speaks HTTP."""
+"""Fixtures of the emulator's tests: a project with a clock, and an HTTP caller."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from fastapi_stepup.testing import DescopeEmulator, Tokens
 
 
 class Clock:
-    """A clock that moves when it is told to."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0

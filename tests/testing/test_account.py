@@ -53,7 +53,7 @@ def test_logout_ends_one_session(caller: Caller, emulator: DescopeEmulator, ann:
 def test_logoutall_ends_every_session_of_the_user(
     caller: Caller, emulator: DescopeEmulator, ann: Tokens
 ) -> None:
-    """All of Ann's sessions end, and nobody else's."""
+    """All of Ann's sessions end, and no other user's."""
     other, bob = emulator.sign_in("ann@example.com"), emulator.sign_in("bob@example.com")
     assert caller.post("logoutall", token=ann.refresh_token).status_code == 200
     for tokens in (ann, other):
@@ -91,15 +91,15 @@ def test_history_is_the_users(
     first = int(clock.now)
     clock.now += 60
     emulator.sign_in("ann@example.com")
-    told = caller.client.get("/v1/auth/me/history", headers=caller.headers(ann.refresh_token))
-    assert [entry["loginTime"] for entry in told.json()] == [first + 60, first]
-    assert {entry["userId"] for entry in told.json()} == {ann.user_id}
+    response = caller.client.get("/v1/auth/me/history", headers=caller.headers(ann.refresh_token))
+    assert [entry["loginTime"] for entry in response.json()] == [first + 60, first]
+    assert {entry["userId"] for entry in response.json()} == {ann.user_id}
 
 
 def test_licence_is_told(caller: Caller) -> None:
     """SDKs with a management key ask for it first."""
-    told = caller.client.get("/v1/mgmt/license", headers=caller.headers("K2management"))
-    assert told.json() == {"rateLimitTier": "tier1"}
+    response = caller.client.get("/v1/mgmt/license", headers=caller.headers("K2management"))
+    assert response.json() == {"rateLimitTier": "tier1"}
 
 
 @pytest.mark.parametrize("action", WITH_REFRESH_TOKEN)
@@ -145,7 +145,7 @@ def test_validate_answers_with_the_claims(caller: Caller, ann: Tokens) -> None:
 def test_validate_refuses_bad_claims(
     caller: Caller, emulator: DescopeEmulator, claims: dict[str, Any]
 ) -> None:
-    """What is not a current session is refused."""
+    """Anything but a current session is rejected."""
     refused = caller.post("validate", token=emulator.token(**claims))
     assert error_of(refused) == (401, "E061005")
 
@@ -182,7 +182,7 @@ def test_keys_of_another_project_are_not_found(caller: Caller, path: str) -> Non
 
 
 def test_tokens_verify_against_the_key_set(caller: Caller, ann: Tokens) -> None:
-    """What is minted verifies with a stock library and the published keys."""
+    """Tokens verify with a stock library and the published keys."""
     emulator = caller.emulator
     keys = jwt.PyJWKSet.from_dict(caller.client.get(f"/v2/keys/{emulator.project_id}").json())
     for token in (ann.session_token, ann.refresh_token):

@@ -60,7 +60,7 @@ def test_guarded_app_passes(*, installed: bool) -> None:
 
 
 def test_everything_can_be_looked_at() -> None:
-    """What is given must be met, in the challenge and in the problem."""
+    """Every given value must be in the challenge and in the problem."""
     problem = assert_step_up_challenge(
         answer(),
         max_age=300,

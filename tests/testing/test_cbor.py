@@ -57,6 +57,6 @@ def test_long_string_is_encoded() -> None:
     ],
 )
 def test_all_else_is_refused(data: str) -> None:
-    """What is not known here, or no CBOR, is a ValueError and nothing else."""
+    """Unknown kinds and malformed data are a ValueError and no other error."""
     with pytest.raises(ValueError, match=r"CBOR|utf-8"):
         decoded(bytes.fromhex(data))

@@ -30,7 +30,7 @@ def test_project_id_that_fits_no_url_is_refused(project_id: str) -> None:
 
 
 def test_addresses_are_taken_from_the_login_ids(emulator: DescopeEmulator) -> None:
-    """What looks like an address or a number is one, unless another is given."""
+    """A login id that looks like an address or a number is one, unless another is given."""
     bob = emulator.create_user("bob@example.com", login_ids=["+1 (555) 010-0099", "bob"])
     assert (bob.email, bob.phone) == ("bob@example.com", "+1 (555) 010-0099")
     eve = emulator.create_user("eve", email="eve@example.com")
@@ -99,7 +99,7 @@ def test_expiry_can_be_chosen(
 
 
 def test_token_is_a_good_session_by_default(caller: Caller, emulator: DescopeEmulator) -> None:
-    """Without arguments it is a session of a user nobody knows, the same each time."""
+    """Without arguments it is a session of an unknown user, the same each time."""
     parsed = caller.post("validate", token=emulator.token()).json()["parsedJWT"]
     assert {"amr", "drn", "exp", "iat", "iss", "sub"} == parsed.keys()
     assert emulator.token() == emulator.token()
@@ -173,7 +173,7 @@ def test_unknown_paths_and_methods_are_answered_in_json(caller: Caller) -> None:
 
 
 def test_requests_are_kept(caller: Caller, emulator: DescopeEmulator) -> None:
-    """What arrived can be looked at, and is not in a `repr`."""
+    """Received requests can be read, and their contents are not in a `repr`."""
     caller.client.post("/v1/auth/refresh?a=1", headers=caller.headers("x.y.z"), json={"b": 2})
     caller.client.get("/v1/auth/me")
     first, second = emulator.requests
@@ -248,7 +248,7 @@ def test_reset_forgets_all_but_the_keys(
 
 
 def test_mounted_emulator_is_the_same(emulator: DescopeEmulator) -> None:
-    """An app may mount it below a prefix, control routes included."""
+    """An app may mount it below a prefix, admin API included."""
     client = TestClient(Starlette(routes=[Mount("/descope", app=emulator)]))
     assert client.get(f"/descope/v2/keys/{emulator.project_id}").is_success
     assert emulator.requests[-1].path == f"/v2/keys/{emulator.project_id}"
@@ -273,17 +273,23 @@ async def test_transport_leads_to_the_emulator_whatever_the_host(
 
 def test_emulator_serves_threads_and_loops_at_once(emulator: DescopeEmulator) -> None:
     """Nothing in it is bound to an event loop or a thread."""
+    all_started = threading.Barrier(4)
 
-    async def fetch() -> None:
+    async def fetch(login_id: str) -> None:
+        await asyncio.to_thread(all_started.wait)
         async with httpx.AsyncClient(transport=emulator.transport) as client:
             for _ in range(5):
                 await client.post(
                     "https://api.descope.com/v1/auth/otp/signup-in/email",
-                    json={"loginId": f"{threading.get_ident()}@example.com"},
+                    json={"loginId": login_id},
                     headers={"Authorization": f"Bearer {emulator.project_id}"},
                 )
 
-    threads = [threading.Thread(target=asyncio.run, args=(fetch(),)) for _ in range(4)]
+    # Thread ids are reused, and ten messages are the limit of a user: each loop has its own user.
+    threads = [
+        threading.Thread(target=asyncio.run, args=(fetch(f"user-{number}@example.com"),))
+        for number in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

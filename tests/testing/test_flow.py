@@ -57,12 +57,12 @@ def test_flow_fails_when_tries_run_out(
 
 
 def test_code_of_a_flow_is_text(caller: Caller, ann: Tokens) -> None:
-    """Anything else is told on the screen."""
+    """Any other type is reported on the screen."""
     screen = start(caller, ann.refresh_token).json()
     assert proceed(caller, screen, 123456).json()["error"]["code"] == "E011003"
 
 
-def test_flow_is_for_who_is_signed_in(caller: Caller, ann: Tokens) -> None:
+def test_flow_needs_a_signed_in_user(caller: Caller, ann: Tokens) -> None:
     """It needs the refresh token, and there is one flow only."""
     assert error_of(start(caller, "")) == (401, "E061005")
     assert error_of(start(caller, ann.refresh_token, "sign-up-or-in")) == (400, "E011004")

@@ -73,7 +73,7 @@ def test_enchanted_link_steps_up(caller: Caller, ann: Tokens, delivery: str, amr
 
 @pytest.mark.parametrize("method", METHODS)
 def test_link_works_once(caller: Caller, method: str) -> None:
-    """A link that was clicked, and a token that nobody was sent, are expired."""
+    """A link that was clicked, and a token that was never sent, are expired."""
     start(caller, method)
     assert verify(caller, method).status_code == 200
     assert error_of(verify(caller, method)) == (401, "E062504")
@@ -88,8 +88,8 @@ def test_link_expires(caller: Caller, emulator: DescopeEmulator, clock: Clock, m
     assert error_of(verify(caller, method)) == (401, "E062504")
 
 
-def test_wait_expires(caller: Caller, emulator: DescopeEmulator, clock: Clock) -> None:
-    """Who waits too long is told so; so is who never began."""
+def test_pending_sign_in_expires(caller: Caller, emulator: DescopeEmulator, clock: Clock) -> None:
+    """An expired reference and an unknown one are refused."""
     reference = start(caller, "enchantedlink").json()["pendingRef"]
     clock.now += emulator.code_lifetime
     assert error_of(collect(caller, reference)) == (401, "E062504")
@@ -97,7 +97,7 @@ def test_wait_expires(caller: Caller, emulator: DescopeEmulator, clock: Clock) -
 
 
 def test_link_is_of_its_method(caller: Caller) -> None:
-    """A magic link's token settles no enchanted link, and the other way round."""
+    """A magic link's token completes no enchanted link, and vice versa."""
     start(caller, "magiclink")
     assert error_of(verify(caller, "enchantedlink")) == (401, "E062504")
     start(caller, "enchantedlink")
@@ -181,7 +181,7 @@ def test_change_with_mfa_joins_the_factors(
 def test_login_id_of_another_user_is_not_taken_over(
     caller: Caller, emulator: DescopeEmulator, ann: Tokens
 ) -> None:
-    """An address that somebody signs in with stays theirs."""
+    """Another user's login id stays theirs."""
     bob = emulator.create_user("bob@example.com")
     body = {"loginId": ANN, "email": "bob@example.com", "addToLoginIDs": True}
     caller.post("otp/update/email", body, token=ann.refresh_token)

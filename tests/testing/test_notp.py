@@ -29,7 +29,7 @@ def collect(caller: Caller, started: httpx2.Response) -> httpx2.Response:
 def test_message_steps_up(
     caller: Caller, emulator: DescopeEmulator, ann: Tokens, login_id: str
 ) -> None:
-    """It is pending until the message came; the login id may be the refresh token's to tell."""
+    """It is pending until the message arrives; the refresh token may name the user."""
     started = start(caller, login_id=login_id, token=ann.refresh_token, stepup=True)
     assert {"pendingRef", "redirectUrl", "image"} == started.json().keys()
     assert error_of(collect(caller, started)) == (401, "E066103")
@@ -40,7 +40,7 @@ def test_message_steps_up(
     assert error_of(collect(caller, started)) == (401, "E062504")
 
 
-def test_number_tells_who_signs_in(caller: Caller, emulator: DescopeEmulator) -> None:
+def test_number_names_the_user(caller: Caller, emulator: DescopeEmulator) -> None:
     """Without a login id, a known number signs in; an unknown one needs sign-up-or-in."""
     emulator.create_user(PHONE)
     started = start(caller, login_id="")
@@ -57,7 +57,7 @@ def test_number_tells_who_signs_in(caller: Caller, emulator: DescopeEmulator) ->
 
 
 def test_message_must_come_from_the_users_number(caller: Caller, emulator: DescopeEmulator) -> None:
-    """Somebody else's number signs nobody in."""
+    """Another user's number signs no user in."""
     url = start(caller).json()["redirectUrl"]
     with pytest.raises(ValueError, match="another number"):
         emulator.send_whatsapp(url, phone="+15550100099")

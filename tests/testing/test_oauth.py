@@ -46,10 +46,10 @@ def test_user_steps_up_at_the_provider(
     assert error_of(exchange(caller, kind, location)) == (401, "E061301")
 
 
-def test_somebody_else_at_the_provider_gets_the_session(
+def test_other_account_at_the_provider_gets_the_session(
     caller: Caller, emulator: DescopeEmulator, ann: Tokens
 ) -> None:
-    """The worst case: Bob's session is stepped up, by Ann's start; whoever uses it must compare."""
+    """The worst case: Bob's session is stepped up, by Ann's start; clients must compare."""
     started = authorize(caller, "oauth", "provider=google", token=ann.refresh_token, stepup=True)
     location = emulator.social_login(started.json()["url"], "bob@example.com")
     claims = caller.claims(exchange(caller, "oauth", location).json()["sessionJwt"])
@@ -61,7 +61,7 @@ def test_somebody_else_at_the_provider_gets_the_session(
 def test_new_user_comes_by_the_provider(
     caller: Caller, emulator: DescopeEmulator, kind: str, query: str, amr: str
 ) -> None:
-    """A login id nobody has becomes a user; by SSO one of the tenant."""
+    """An unknown login id becomes a user; by SSO one of the tenant."""
     location = emulator.social_login(authorize(caller, kind, query).json()["url"], "bob")
     claims = caller.claims(exchange(caller, kind, location).json()["sessionJwt"])
     member: dict[str, Any] = {"T1": {"roles": [], "permissions": []}}
@@ -90,10 +90,10 @@ def test_code_is_of_its_kind_and_expires(
 
 
 def test_user_declines(caller: Caller, emulator: DescopeEmulator) -> None:
-    """The way back then tells an error, and the provider expects nobody any more."""
+    """The redirect then names an error, and the page is gone."""
     url = authorize(caller, "oauth", "provider=google").json()["url"]
     assert emulator.social_login(url, ANN, deny=True) == f"{PAGE}&err=access_denied"
-    with pytest.raises(LookupError, match="No sign-in is under way"):
+    with pytest.raises(LookupError, match="No sign-in is pending"):
         emulator.social_login(url, ANN)
 
 

@@ -120,7 +120,7 @@ def test_code_works_once(caller: Caller, emulator: DescopeEmulator) -> None:
 
 
 def test_new_code_makes_the_earlier_one_useless(caller: Caller, emulator: DescopeEmulator) -> None:
-    """A user has one live code, whichever way it was sent."""
+    """A user has one live code for all delivery methods."""
     caller.start()
     caller.start(delivery="sms")
     first, second = emulator.outbox
@@ -212,7 +212,7 @@ def test_sign_up_or_in_signs_a_known_user_in(caller: Caller, emulator: DescopeEm
     assert emulator.outbox[-1].user_id == emulator.user("ann@example.com").user_id
 
 
-def test_failed_sign_up_creates_nobody(caller: Caller, emulator: DescopeEmulator) -> None:
+def test_failed_sign_up_creates_no_user(caller: Caller, emulator: DescopeEmulator) -> None:
     """A code that cannot be sent leaves no user behind."""
     assert error_of(caller.start("bob", action="signup")) == (400, "E011002")
     assert error_of(caller.start("bob")) == (400, "E062108")
@@ -243,7 +243,7 @@ def test_step_up_and_mfa_need_a_refresh_token(caller: Caller, ann: Tokens, flag:
 def test_step_up_is_for_the_user_of_the_refresh_token(
     caller: Caller, emulator: DescopeEmulator, ann: Tokens
 ) -> None:
-    """A refresh token cannot step up somebody else's login id."""
+    """A refresh token cannot step up another user's login id."""
     emulator.create_user("bob@example.com")
     refused = caller.start("bob@example.com", token=ann.refresh_token, stepup=True)
     assert error_of(refused) == (400, "E011004")

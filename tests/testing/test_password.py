@@ -8,7 +8,7 @@ OLD, NEW = "correct horse", "battery staple"
 
 
 def test_password_signs_up_and_in(caller: Caller, emulator: DescopeEmulator) -> None:
-    """The session names the password; a wrong one is refused, whoever has none too."""
+    """The session names the password; a wrong one is refused, and any for a user without one."""
     body = {"loginId": BOB, "password": OLD}
     assert caller.post("password/signup", body).json()["user"]["password"] is True
     reply = caller.post("password/signin", body).json()
@@ -21,7 +21,7 @@ def test_password_signs_up_and_in(caller: Caller, emulator: DescopeEmulator) -> 
 
 
 def test_password_is_replaced(caller: Caller) -> None:
-    """Who knows the old one may choose another, and is signed in."""
+    """The old password permits a new one, and signs the user in."""
     caller.post("password/signup", {"loginId": BOB, "password": OLD})
     body = {"loginId": BOB, "oldPassword": OLD, "newPassword": NEW}
     assert caller.post("password/replace", body).is_success
@@ -29,7 +29,7 @@ def test_password_is_replaced(caller: Caller) -> None:
 
 
 def test_password_is_updated(caller: Caller, ann: Tokens) -> None:
-    """Who is signed in may choose one."""
+    """A signed-in user may choose one."""
     body = {"loginId": "ann@example.com", "newPassword": NEW}
     assert error_of(caller.post("password/update", body)) == (401, "E061005")
     assert caller.post("password/update", body, token=ann.refresh_token).json() == {}
@@ -37,8 +37,8 @@ def test_password_is_updated(caller: Caller, ann: Tokens) -> None:
     assert signed_in.is_success
 
 
-def test_policy_is_told_and_kept(caller: Caller, emulator: DescopeEmulator) -> None:
-    """A short password is refused, and creates nobody."""
+def test_policy_is_published_and_enforced(caller: Caller, emulator: DescopeEmulator) -> None:
+    """A short password is refused, and creates no user."""
     policy = caller.client.get("/v1/auth/password/policy", headers=caller.headers()).json()
     short = "x" * (policy["minLength"] - 1)
     refused = caller.post("password/signup", {"loginId": BOB, "password": short})

@@ -1,7 +1,9 @@
 """The public names of `fastapi_stepup.testing`."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,22 @@ def test_all_is_sorted_and_listed() -> None:
     others = [name for name in testing.__all__ if not name.isupper()]
     assert list(testing.__all__) == sorted(constants) + sorted(others)
     assert set(testing.__all__) <= set(dir(testing))
+
+
+def test_type_checkers_see_the_names_that_are_loaded() -> None:
+    """The imports under `TYPE_CHECKING`, the table of modules and `__all__` agree."""
+    tree = ast.parse(Path(testing.__file__).read_text(encoding="utf-8"))
+    imported = {
+        (name.name, node.module)
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+    table = {(name, f"{testing.__name__}.{module}") for name, module in testing._MODULES.items()}
+    assert imported == table
+    assert {name for name, _ in table} == set(testing.__all__)
 
 
 def test_other_names_are_refused() -> None:

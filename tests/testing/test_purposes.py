@@ -1,4 +1,4 @@
-"""What a sign-in is for, whatever its method: it is decided at the start."""
+"""The purpose of a sign-in, for all methods: it is decided at the start."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias

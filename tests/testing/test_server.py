@@ -75,8 +75,8 @@ def test_command_serves_a_project() -> None:
             f'StepUpGuard.for_descope("P2demo", base_url="{command.url}")',
         ):
             assert line in command.notice
-        told = httpx.get(f"{command.url}/_emulator/project").json()
-        assert told == {"project_id": "P2demo", "issuer": issuer}
+        reply = httpx.get(f"{command.url}/_emulator/project").json()
+        assert reply == {"project_id": "P2demo", "issuer": issuer}
     assert (command.exit_code, command.complaints) == (0, "")
 
 

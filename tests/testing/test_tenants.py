@@ -18,7 +18,7 @@ def member_of(emulator: DescopeEmulator, *, stepped_up: bool = True) -> Tokens:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "expected"),
     [
         ({}, ["T1", "T2"]),
         ({"dct": False}, ["T1", "T2"]),
@@ -26,13 +26,13 @@ def member_of(emulator: DescopeEmulator, *, stepped_up: bool = True) -> Tokens:
         ({"dct": True}, []),
     ],
 )
-def test_tenants_are_told(
-    caller: Caller, emulator: DescopeEmulator, asked: dict[str, Any], told: list[str]
+def test_tenants_are_listed(
+    caller: Caller, emulator: DescopeEmulator, asked: dict[str, Any], expected: list[str]
 ) -> None:
     """All of the user's, some, or the selected one, of which there is none yet."""
     bob = member_of(emulator)
     reply = caller.post("me/tenants", asked, token=bob.refresh_token).json()
-    assert [tenant["id"] for tenant in reply["tenants"]] == told
+    assert [tenant["id"] for tenant in reply["tenants"]] == expected
 
 
 def test_selecting_a_tenant_loses_the_step_up(caller: Caller, emulator: DescopeEmulator) -> None:
@@ -43,12 +43,12 @@ def test_selecting_a_tenant_loses_the_step_up(caller: Caller, emulator: DescopeE
     assert (claims["dct"], "su" in claims) == ("T1", False)
     refreshed = caller.post("refresh", token=reply["refreshJwt"]).json()
     assert caller.claims(refreshed["sessionJwt"])["dct"] == "T1"
-    told = caller.post("me/tenants", {"dct": True}, token=reply["refreshJwt"]).json()
-    assert [tenant["id"] for tenant in told["tenants"]] == ["T1"]
+    reply = caller.post("me/tenants", {"dct": True}, token=reply["refreshJwt"]).json()
+    assert [tenant["id"] for tenant in reply["tenants"]] == ["T1"]
 
 
 def test_step_up_may_outlive_the_selection(clock: Clock) -> None:
-    """If the emulator is told so, as long as it would have lasted, and no session gets one."""
+    """With the option, until it would have ended; a plain session gets none."""
     emulator = DescopeEmulator(clock=clock, select_keeps_step_up=True)
     caller, bob = Caller(emulator), member_of(emulator)
     clock.now += 100

@@ -1,4 +1,4 @@
-"""How addresses are told apart and masked."""
+"""Login ids that are addresses, and masked addresses."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from fastapi_stepup.testing.emulator.users import is_email, is_phone, masked_ema
         ("12345", False, False),
     ],
 )
-def test_addresses_and_numbers_are_told_apart(text: str, *, email: bool, phone: bool) -> None:
+def test_addresses_and_numbers_are_distinguished(text: str, *, email: bool, phone: bool) -> None:
     """A login id is an address, a number, or neither."""
     assert (email, phone) == (is_email(text), is_phone(text))
 

@@ -44,7 +44,7 @@ class Browser:
         return self.finish("update", start, self.passkey.create(start["options"]))
 
     def sign_in(self, change: Callable[[str], str] = str, **options: str) -> httpx2.Response:
-        """Sign Ann in, with the answer changed on its way."""
+        """Sign Ann in, with the answer changed before it is sent."""
         start = self.start("signin")
         return self.finish("signin", start, change(self.passkey.get(start["options"], **options)))
 
@@ -87,7 +87,7 @@ def test_passkey_says_who_it_is(browser: Browser, ann: Tokens) -> None:
 
 
 def test_user_signs_up_by_passkey(browser: Browser, emulator: DescopeEmulator) -> None:
-    """The user exists when the passkey does; sign-up-or-in tells which of the two is due."""
+    """The user exists when the passkey does; sign-up-or-in answers which of the two is due."""
     bob = {"loginId": "bob", "origin": ORIGIN}
     start = browser.start("signup", {"user": {"loginId": "bob", "name": "Bob"}, "origin": ORIGIN})
     again = browser.start("signup-in", bob)
@@ -121,11 +121,11 @@ def test_passkey_is_registered_once(browser: Browser, ann: Tokens) -> None:
     browser.finish("update", start, answer)
     start = browser.start("update", token=ann.refresh_token)
     options = json.loads(start["options"])
-    told = json.loads(answer)
-    data = json.loads(from_base64url(told["response"]["clientDataJSON"]))
+    decoded = json.loads(answer)
+    data = json.loads(from_base64url(decoded["response"]["clientDataJSON"]))
     data["challenge"] = options["publicKey"]["challenge"]
-    told["response"]["clientDataJSON"] = base64url(json.dumps(data).encode())
-    assert error_of(browser.finish("update", start, json.dumps(told))) == REFUSED
+    decoded["response"]["clientDataJSON"] = base64url(json.dumps(data).encode())
+    assert error_of(browser.finish("update", start, json.dumps(decoded))) == REFUSED
 
 
 @pytest.mark.parametrize(
@@ -162,10 +162,10 @@ def test_transaction_expires(browser: Browser, ann: Tokens, clock: Clock) -> Non
 
 def changed(answer: str, member: str, change: Callable[[bytes], bytes]) -> str:
     """Return an answer with one binary member changed."""
-    told = json.loads(answer)
-    value = change(from_base64url(told["response"][member]))
-    told["response"][member] = base64url(value)
-    return json.dumps(told)
+    decoded = json.loads(answer)
+    value = change(from_base64url(decoded["response"][member]))
+    decoded["response"][member] = base64url(value)
+    return json.dumps(decoded)
 
 
 def edited(answer: str, **members: object) -> str:
@@ -267,9 +267,9 @@ def test_passkey_without_a_count_is_good(browser: Browser, ann: Tokens) -> None:
 
 def attested(answer: str, **changes: Any) -> str:
     """Return a registration whose attestation is replaced."""
-    told = json.loads(answer)
-    told["response"]["attestationObject"] = base64url(encoded(changes["attestation"]))
-    return json.dumps(told)
+    decoded = json.loads(answer)
+    decoded["response"]["attestationObject"] = base64url(encoded(changes["attestation"]))
+    return json.dumps(decoded)
 
 
 def with_key(key: Any) -> Callable[[str], str]:
@@ -280,9 +280,9 @@ def with_key(key: Any) -> Callable[[str], str]:
             found = data.index(encoded({1: 2, 3: -7, -1: 1})[1:])
             return data[: found - 1] + encoded(key)
 
-        # The authenticator data are the last member, so their length may be left as it is told.
-        told = json.loads(answer)
-        raw = from_base64url(told["response"]["attestationObject"])
+        # The authenticator data are the last member, so their length may stay.
+        decoded = json.loads(answer)
+        raw = from_base64url(decoded["response"]["attestationObject"])
         data = raw[raw.index(b"authData") + 10 :]
         return attested(answer, attestation={"fmt": "none", "authData": change(data)})
 
@@ -305,7 +305,7 @@ def with_key(key: Any) -> Callable[[str], str]:
 def test_forged_registration_is_refused(
     browser: Browser, ann: Tokens, forge: Callable[[str], str], reason: str
 ) -> None:
-    """What brings no ES256 key on the curve registers nothing."""
+    """An attestation without an ES256 key on the curve registers nothing."""
     start = browser.start("update", token=ann.refresh_token)
     refused = browser.finish("update", start, forge(browser.passkey.create(start["options"])))
     assert error_of(refused) == REFUSED

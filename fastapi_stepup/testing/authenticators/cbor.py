@@ -1,4 +1,4 @@
-"""The part of CBOR that WebAuthn needs (RFC 8949): integers, strings, maps, in definite lengths."""
+"""CBOR for WebAuthn (RFC 8949): integers, strings and maps of definite length only."""
 
 from collections.abc import Mapping
 from typing import Final, TypeAlias
@@ -12,7 +12,7 @@ _WIDTHS: Final = {24: 1, 25: 2, 26: 4, 27: 8}
 
 
 def encoded(value: Value) -> bytes:
-    """Return *value* in CBOR, its maps in the order they have."""
+    """Return *value* in CBOR; members of maps keep their order."""
     if isinstance(value, int):
         return _head(_UNSIGNED, value) if value >= 0 else _head(_NEGATIVE, -1 - value)
     if isinstance(value, bytes):
@@ -34,14 +34,14 @@ def _head(major: int, argument: int) -> bytes:
 
 
 def decoded(data: bytes, *, depth: int = _MAX_DEPTH) -> tuple[Value, bytes]:
-    """Return the first item of *data* and what follows it.
+    """Return the first item of *data* and the bytes after it.
 
     Args:
-        data: One item, or one and more.
-        depth: How deep maps may be nested.
+        data: CBOR that begins with one item.
+        depth: The number of nested maps that are accepted.
 
     Raises:
-        ValueError: It is not CBOR, or of a kind that is not known here.
+        ValueError: It is not CBOR, or of another kind than this module knows.
     """
     major, argument, rest = _read_head(data)
     if major == _UNSIGNED:

@@ -38,23 +38,23 @@ class _Credential:
 
 
 class SoftwarePasskey:
-    """A software authenticator and the browser around it, for tests.
+    """A software authenticator together with its browser, for tests.
 
-    It makes real ES256 keys and real signatures, with attestation "none", and answers what
-    `navigator.credentials` would, as `JSON.stringify` gives it to a server:
+    It makes real ES256 keys and signatures with attestation "none". Its answers are those of
+    `navigator.credentials`, as the JSON text that a server receives:
 
     ```python
     passkey = SoftwarePasskey("https://shop.example")
     answer = passkey.create(options)  # or passkey.get(options)
     ```
 
-    *options* are those of Descope's `start` calls, a JSON text, or already decoded; with the member
-    `publicKey` around them or without. One authenticator holds any number of credentials.
+    *options* are those of Descope's `start` calls: a JSON text or decoded, with or without the
+    member `publicKey` around them. One authenticator holds any number of credentials.
 
     Args:
         origin: The origin of the page that asks, such as `https://shop.example`.
-        sign_count: The count that the next answer goes beyond. Set it back to play a clone.
-        user_verified: Whether answers say that the user was verified, by a finger or a PIN.
+        sign_count: The next answer has this count plus one. Lower it to simulate a clone.
+        user_verified: Whether answers have the flag "user verified" (biometrics or PIN).
     """
 
     def __init__(self, origin: str, *, sign_count: int = 0, user_verified: bool = True) -> None:
@@ -70,9 +70,9 @@ class SoftwarePasskey:
         """Return the answer of `navigator.credentials.create()`: a new credential.
 
         Args:
-            options: What the service asks for.
+            options: The options of the service.
             origin: The origin that the answer names in place of the authenticator's, unchecked:
-                what a careless browser would answer to a phishing page.
+                simulates a browser that answers a phishing page.
 
         Raises:
             ValueError: The options are for another site than the origin, or exclude a credential
@@ -101,8 +101,8 @@ class SoftwarePasskey:
         """Return the answer of `navigator.credentials.get()`: an assertion.
 
         Args:
-            options: What the service asks for. When it allows any credential, the latest of the
-                site answers.
+            options: The options of the service. Without `allowCredentials` the latest credential
+                of the site answers.
             origin: As for `create`.
 
         Raises:

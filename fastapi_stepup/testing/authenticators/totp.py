@@ -17,7 +17,7 @@ def hotp(key: bytes, counter: int, *, digits: int = DIGITS, digest: str = "sha1"
     Args:
         key: The shared secret.
         counter: Zero or more.
-        digits: How many digits the password has.
+        digits: The number of digits of the password.
         digest: `sha1`, `sha256` or `sha512`.
 
     References:
@@ -29,11 +29,13 @@ def hotp(key: bytes, counter: int, *, digits: int = DIGITS, digest: str = "sha1"
     return f"{number % 10**digits:0{digits}d}"
 
 
-class AuthenticatorApp:
-    """An authenticator app as the service knows it: its secret and what it has used.
+class TOTPAuthenticator:
+    """An authenticator app as the service knows it: the secret and the last used counter.
 
-    A password is accepted once, and so is none that is older than one accepted (RFC 6238 section
-    5.2). The clocks may differ by one period of 30 seconds. Its `repr` shows no secret.
+    Guarantees:
+    - A password is accepted once, and none older than an accepted one (RFC 6238 section 5.2).
+    - Clocks may differ by one period of 30 seconds.
+    - `repr` shows no secret.
     """
 
     def __init__(self) -> None:
@@ -46,11 +48,11 @@ class AuthenticatorApp:
         return base64.b32encode(self._key).decode()
 
     def code(self, now: float) -> str:
-        """Return the first password from *now* on that was not used."""
+        """Return the first unused password at or after *now*."""
         return hotp(self._key, max(int(now) // PERIOD, self._used + 1))
 
     def accepts(self, code: str, now: float) -> bool:
-        """Tell whether *code* is good at *now*; if it is, it is used up."""
+        """Return whether *code* is good at *now*; if it is, it is used up."""
         counter = int(now) // PERIOD
         for candidate in range(max(counter - _DRIFT, self._used + 1), counter + _DRIFT + 1):
             if hmac.compare_digest(hotp(self._key, candidate).encode(), code.encode()):

@@ -1,8 +1,12 @@
-"""What a passkey's answers must hold: WebAuthn section 7, for ES256 and attestation "none".
+"""Verification of a passkey's answers (WebAuthn section 7), for ES256 and attestation "none".
 
-Checked are the type, challenge and origin in the client data, the hash of the relying party's id,
-user presence, the public key's form, and for an assertion the signature and the sign count. Not
-checked are user verification, token binding, extensions and any attestation.
+Checks:
+- the type, challenge and origin in the client data;
+- the hash of the relying party's id, and user presence;
+- the form of the public key;
+- for an assertion, the signature and the sign count.
+
+Does not check user verification, token binding, extensions or attestation.
 """
 
 import base64
@@ -38,10 +42,10 @@ class Passkey:
     """A passkey as the service knows it.
 
     Attributes:
-        credential_id: Its id, in base64url.
-        public_key: What its signatures are checked with.
-        rp_id: The relying party it is for.
-        sign_count: The last count it told.
+        credential_id: The credential id, in base64url.
+        public_key: The key that verifies its signatures.
+        rp_id: The id of the relying party.
+        sign_count: The last sign count that it sent.
     """
 
     credential_id: str
@@ -50,14 +54,14 @@ class Passkey:
     sign_count: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ceremony:
-    """What an answer must be for.
+    """A registration or authentication ceremony: the values that an answer must name.
 
     Attributes:
-        challenge: What was asked, in base64url.
-        origin: Where the user is.
-        rp_id: The relying party.
+        challenge: The challenge, in base64url.
+        origin: The origin of the page.
+        rp_id: The id of the relying party.
     """
 
     challenge: str = field(repr=False)
@@ -65,7 +69,7 @@ class Ceremony:
     rp_id: str
 
     def registered(self, answer: Mapping[str, Any]) -> Passkey:
-        """Return the passkey that *answer* brings.
+        """Return the passkey that *answer* registers.
 
         Raises:
             ValueError: It is not an answer to this ceremony.
@@ -82,7 +86,7 @@ class Ceremony:
         return Passkey(base64url(credential_id), _public_key(key), self.rp_id, _sign_count(data))
 
     def verify(self, answer: Mapping[str, Any], passkey: Passkey) -> None:
-        """Check that *answer* was made by *passkey*, and note its sign count.
+        """Check that *answer* was made by *passkey*, and store its sign count.
 
         Raises:
             ValueError: It is not an answer to this ceremony by this passkey, or the passkey was
@@ -104,9 +108,9 @@ class Ceremony:
         passkey.sign_count = count
 
     def _check_client_data(self, data: bytes, kind: str) -> None:
-        told = json.loads(data)
+        client_data = json.loads(data)
         expected = {"type": kind, "challenge": self.challenge, "origin": self.origin}
-        if not isinstance(told, dict) or expected.items() - told.items():
+        if not isinstance(client_data, dict) or expected.items() - client_data.items():
             raise ValueError("the client data is for something else")
 
     def _flags(self, data: bytes) -> int:
@@ -150,7 +154,7 @@ def _sign_count(data: bytes) -> int:
 
 
 def cose_key(key: EllipticCurvePublicKey) -> bytes:
-    """Return an ES256 key as COSE has it (RFC 9053 section 7.1.1)."""
+    """Return an ES256 key in COSE form (RFC 9053 section 7.1.1)."""
     numbers = key.public_numbers()
     x, y = numbers.x.to_bytes(32, "big"), numbers.y.to_bytes(32, "big")
     return cbor.encoded({1: 2, 3: ES256, -1: 1, -2: x, -3: y})

@@ -1,9 +1,10 @@
-"""The control routes: how another process, in any language, drives a served emulator.
+"""The admin API: routes by which a program in any language controls a served emulator.
 
-They do what the Python calls of `DescopeEmulator` do. Bodies and replies are JSON objects; an
-unknown or missing member, or one of the wrong type, is answered 400 `{"error": "<sentence>"}`. They
-need no credentials, and hand out codes and tokens: another reason to serve the emulator on loopback
-only. Pages of a loopback origin may call them from a browser.
+They do what the Python calls of `DescopeEmulator` do. Bodies and replies are JSON objects. An
+unknown or missing member, or one of the wrong type, is answered 400 `{"error": "<sentence>"}`.
+
+The routes need no credentials and return codes and tokens, so serve the emulator on loopback only.
+Pages of a loopback origin may call them from a browser.
 
 | route | request | reply |
 |---|---|---|
@@ -14,7 +15,7 @@ only. Pages of a loopback origin may call them from a browser.
 | `POST /_emulator/sign-in` | `{"login_id", "amr"?, "age"?, "expires_in"?}` | `{"session_token", "refresh_token", "user_id", "login_id"}` |
 | `POST /_emulator/step-up` | the same | the same, stepped up |
 | `GET /_emulator/totp` | `?login_id=` | `{"secret", "code"}` of the user's authenticator app |
-| `POST /_emulator/social-login` | `{"url", "login_id", "deny"?}` | `{"location"}`, where the provider at `url` leads back to |
+| `POST /_emulator/social-login` | `{"url", "login_id", "deny"?}` | `{"location"}`, the redirect URL of the provider at `url` |
 | `POST /_emulator/whatsapp` | `{"url", "phone"?}` | `{}`; the message of a NOTP sign-in was sent |
 | `POST /_emulator/passkey/create` | `{"options", "origin"}` | `{"response"}` of a software passkey |
 | `POST /_emulator/passkey/get` | the same | the same |
@@ -30,17 +31,16 @@ Messages and requests come oldest first.
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-if TYPE_CHECKING:
-    from fastapi_stepup.testing.emulator.emulator import DescopeEmulator
+from fastapi_stepup.testing.emulator.python_api import PythonAPI
 
-CONTROL_PREFIX: Final = "/_emulator/"
+ADMIN_PREFIX: Final = "/_emulator/"
 EMULATOR_KEY: Final = "fastapi_stepup.emulator"
 
 _Fields: TypeAlias = Mapping[str, type | tuple[type, ...]]
@@ -61,7 +61,7 @@ _SIGN_IN: Final[_Fields] = {
     "age": (int, float),
     "expires_in": (int, float),
 }
-_VISIT: Final[_Fields] = {"url": str, "login_id": str, "deny": bool}
+_SOCIAL_LOGIN: Final[_Fields] = {"url": str, "login_id": str, "deny": bool}
 _WHATSAPP: Final[_Fields] = {"url": str, "phone": str}
 _PASSKEY: Final[_Fields] = {"options": str, "origin": str}
 _ACCESS_KEY: Final[_Fields] = {"roles": list, "permissions": list}
@@ -75,7 +75,7 @@ _FAILURE: Final[_Fields] = {
 
 
 async def _arguments(request: Request, fields: _Fields, required: int = 1) -> dict[str, Any]:
-    """Return the body's members as keyword arguments; the first *required* of *fields* are needed.
+    """Return the body's members as keyword arguments; the first *required* fields must be there.
 
     Raises:
         ValueError: The body is not such an object.
@@ -97,93 +97,93 @@ async def _arguments(request: Request, fields: _Fields, required: int = 1) -> di
 def _route(
     method: str,
     path: str,
-    handler: Callable[["DescopeEmulator", Request], Awaitable[Mapping[str, object]]],
+    handler: Callable[[PythonAPI, Request], Awaitable[Mapping[str, object]]],
     status: int = 200,
 ) -> Route:
     async def answer(request: Request) -> Response:
         return JSONResponse(await handler(request.scope[EMULATOR_KEY], request), status)
 
-    return Route(CONTROL_PREFIX + path, answer, methods=[method])
+    return Route(ADMIN_PREFIX + path, answer, methods=[method])
 
 
 async def _answer_mistake(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 400)
 
 
-async def _project(emulator: "DescopeEmulator", _: Request) -> dict[str, object]:
+async def _project(emulator: PythonAPI, _: Request) -> dict[str, object]:
     return {"project_id": emulator.project_id, "issuer": emulator.issuer}
 
 
-async def _outbox(emulator: "DescopeEmulator", request: Request) -> dict[str, object]:
+async def _outbox(emulator: PythonAPI, request: Request) -> dict[str, object]:
     login_id = request.query_params.get("login_id")
     chosen = [sent for sent in emulator.outbox if login_id in (None, sent.login_id)]
     return {"messages": [asdict(message) for message in chosen]}
 
 
-async def _requests(emulator: "DescopeEmulator", _: Request) -> dict[str, object]:
+async def _requests(emulator: PythonAPI, _: Request) -> dict[str, object]:
     return {"requests": [asdict(received) for received in emulator.requests]}
 
 
-async def _users(emulator: "DescopeEmulator", request: Request) -> dict[str, object]:
+async def _users(emulator: PythonAPI, request: Request) -> dict[str, object]:
     user = emulator.create_user(**await _arguments(request, _USER))
     return {"user_id": user.user_id, "login_ids": list(user.login_ids)}
 
 
-async def _sign_in(emulator: "DescopeEmulator", request: Request) -> dict[str, object]:
+async def _sign_in(emulator: PythonAPI, request: Request) -> dict[str, object]:
     return asdict(emulator.sign_in(**await _arguments(request, _SIGN_IN)))
 
 
-async def _step_up(emulator: "DescopeEmulator", request: Request) -> dict[str, object]:
+async def _step_up(emulator: PythonAPI, request: Request) -> dict[str, object]:
     return asdict(emulator.step_up(**await _arguments(request, _SIGN_IN)))
 
 
-async def _totp(emulator: "DescopeEmulator", request: Request) -> dict[str, object]:
+async def _totp(emulator: PythonAPI, request: Request) -> dict[str, object]:
     login_id = request.query_params.get("login_id", "")
     return {"secret": emulator.totp_secret(login_id), "code": emulator.totp_code(login_id)}
 
 
-async def _social_login(emulator: "DescopeEmulator", request: Request) -> dict[str, object]:
-    return {"location": emulator.social_login(**await _arguments(request, _VISIT, 2))}
+async def _social_login(emulator: PythonAPI, request: Request) -> dict[str, object]:
+    return {"location": emulator.social_login(**await _arguments(request, _SOCIAL_LOGIN, 2))}
 
 
-async def _whatsapp(emulator: "DescopeEmulator", request: Request) -> dict[str, object]:
+async def _whatsapp(emulator: PythonAPI, request: Request) -> dict[str, object]:
     emulator.send_whatsapp(**await _arguments(request, _WHATSAPP))
     return {}
 
 
-async def _passkey_create(emulator: "DescopeEmulator", request: Request) -> dict[str, object]:
+async def _passkey_create(emulator: PythonAPI, request: Request) -> dict[str, object]:
     asked = await _arguments(request, _PASSKEY, 2)
     return {"response": emulator.passkey(asked["origin"]).create(asked["options"])}
 
 
-async def _passkey_get(emulator: "DescopeEmulator", request: Request) -> dict[str, object]:
+async def _passkey_get(emulator: PythonAPI, request: Request) -> dict[str, object]:
     asked = await _arguments(request, _PASSKEY, 2)
     return {"response": emulator.passkey(asked["origin"]).get(asked["options"])}
 
 
-async def _access_keys(emulator: "DescopeEmulator", request: Request) -> dict[str, object]:
+async def _access_keys(emulator: PythonAPI, request: Request) -> dict[str, object]:
     return asdict(emulator.create_access_key(**await _arguments(request, _ACCESS_KEY, 0)))
 
 
-async def _rotate(emulator: "DescopeEmulator", _: Request) -> dict[str, object]:
+async def _rotate(emulator: PythonAPI, _: Request) -> dict[str, object]:
     return {"kid": emulator.rotate_keys().kid}
 
 
-async def _revoke(emulator: "DescopeEmulator", _: Request) -> dict[str, object]:
+async def _revoke(emulator: PythonAPI, _: Request) -> dict[str, object]:
     return {"kid": emulator.revoke_keys().kid}
 
 
-async def _fail(emulator: "DescopeEmulator", request: Request) -> dict[str, object]:
+async def _fail(emulator: PythonAPI, request: Request) -> dict[str, object]:
     emulator.fail(**await _arguments(request, _FAILURE))
     return {}
 
 
-async def _reset(emulator: "DescopeEmulator", _: Request) -> dict[str, object]:
+async def _reset(emulator: PythonAPI, _: Request) -> dict[str, object]:
     emulator.reset()
     return {}
 
 
-CONTROL: Final = Starlette(
+ADMIN_APP: Final = Starlette(
     routes=[
         _route("GET", "project", _project),
         _route("GET", "outbox", _outbox),

@@ -1,8 +1,10 @@
-"""Delivery of what is not given to the caller: codes and links, to a user's address.
+"""Delivery: sends codes and links to a user's address, that is, to the outbox.
 
-Known of the real service: the login id need not be the address that a message goes to, the reply
-tells it masked, and sends to one user are limited. Guesses: the size of the limit, that all methods
-share it, its error (429 `E130429`), and that calls and instant messages count as `sms` in `amr`.
+Known of the real service: the login id need not be the address of the message; the reply has the
+address masked; messages to one user are limited.
+
+Guesses: the size of the limit, that all methods share it, its error (429 `E130429`), and that calls
+and instant messages count as `sms` in `amr`.
 """
 
 import math
@@ -15,7 +17,8 @@ from fastapi_stepup.testing.emulator.errors import (
     RATE_LIMITED,
     Refusal,
 )
-from fastapi_stepup.testing.emulator.project import Call, Login, Message, Project
+from fastapi_stepup.testing.emulator.models import Call, Login, Message
+from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.users import User, masked_email, masked_phone
 
 AMR: Final = {
@@ -28,11 +31,11 @@ AMR: Final = {
 """The `amr` value of each delivery method."""
 
 
-class Courier:
-    """Sends messages to users, that is, puts them into the project's outbox.
+class Delivery:
+    """Sends messages to users: puts them into the project's outbox.
 
     Args:
-        project: Whose users they are.
+        project: The emulated project.
     """
 
     def __init__(self, project: Project) -> None:
@@ -49,10 +52,10 @@ class Courier:
         link: str = "",
         token: str = "",
     ) -> dict[str, object]:
-        """Send a code or a link and return the masked address as Descope's reply tells it.
+        """Send a code or a link and return the masked address as in Descope's reply.
 
         Raises:
-            Refusal: The user has no such address, or was sent too much.
+            Refusal: The user has no such address, or got too many messages.
         """
         to = self._address(login, delivery)
         self._count(login.user)
@@ -72,7 +75,7 @@ class Courier:
         return {"maskedPhone": masked_phone(to)}
 
     def confirm(self, login: Login, delivery: str) -> None:
-        """Note that what was sent by *delivery* came back: the address is the user's.
+        """Mark the address of *delivery* as verified, and make a pending change of address.
 
         Raises:
             Refusal: The address was to become a login id and is another user's.
@@ -107,12 +110,12 @@ class Courier:
 def delivery_of(
     call: Call, login: Login | None = None, *, among: Collection[str] = tuple(AMR)
 ) -> str:
-    """Return the delivery method in the path; where none is, that of the changed address.
+    """Return the delivery method in the path; without one, that of the changed address.
 
     Args:
         call: The request.
-        login: The sign-in under way, which tells what address changes.
-        among: The delivery methods there are.
+        login: The started sign-in, with the address that changes.
+        among: The delivery methods of the sign-in method.
 
     Raises:
         Refusal: It is none of *among*.

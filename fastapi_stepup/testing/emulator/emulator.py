@@ -12,15 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
-from fastapi_stepup.testing.emulator.admin_api import CONTROL, CONTROL_PREFIX, EMULATOR_KEY
+from fastapi_stepup.testing.emulator.admin_api import ADMIN_APP, ADMIN_PREFIX, EMULATOR_KEY
 from fastapi_stepup.testing.emulator.errors import Refusal
-from fastapi_stepup.testing.emulator.methods.registry import Rooms
-from fastapi_stepup.testing.emulator.project import Limits, Project
-from fastapi_stepup.testing.emulator.python_api import Driver
+from fastapi_stepup.testing.emulator.project import Limits, Settings
+from fastapi_stepup.testing.emulator.python_api import PythonAPI
 from fastapi_stepup.testing.emulator.request_log import route_of, tidy
 from fastapi_stepup.testing.emulator.routing import answer_http_exception, answer_refusal
-from fastapi_stepup.testing.emulator.sessions import Sessions
-from fastapi_stepup.testing.emulator.token_responses import Answers
+from fastapi_stepup.testing.emulator.token_responses import TokenResponses
 from fastapi_stepup.testing.server import served
 
 if TYPE_CHECKING:
@@ -31,11 +29,11 @@ _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]+")
 _LOOPBACK_ORIGIN: Final = r"https?://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?"
 
 
-class DescopeEmulator(Driver):
-    """A Descope project in this process: an ASGI app, and Python calls to drive it.
+class DescopeEmulator(PythonAPI):
+    """A Descope project in this process: an ASGI app, and Python calls that control it.
 
-    The official SDKs run against it unchanged. In a test it is attached to a guard, and the guard's
-    HTTP goes to it without a network:
+    The official SDKs run against it unchanged. A test attaches it to a guard; the guard's HTTP then
+    reaches it without a network:
 
     ```python
     with DescopeEmulator(project_id=guard.project_id).attach(guard) as descope:
@@ -44,23 +42,29 @@ class DescopeEmulator(Driver):
         assert_step_up_challenge(response)
     ```
 
-    One emulator serves any number of event loops and threads. It holds no sockets and needs no
-    closing. Its keys are its own: no other emulator's tokens verify against them. Control routes
-    for other languages are under `/_emulator/` (see `fastapi_stepup.testing.emulator.admin_api`).
+    Guarantees:
+    - Any number of event loops and threads may use one emulator.
+    - It holds no sockets and needs no closing.
+    - Its keys are its own: no other emulator's tokens verify against them.
+    - Programs in other languages control it by routes under `/_emulator/` (see
+      `fastapi_stepup.testing.emulator.admin_api`).
 
     Users sign in and step up by one-time code, authenticator app, magic link, enchanted link,
-    passkey, social provider, SSO and SAML, WhatsApp, and the flow `step-up`; they sign in by
-    password, and machines by access key. What a person does elsewhere a test does by a call:
-    `outbox` has codes and links, `totp_code` what the app shows, `passkey` (or a `SoftwarePasskey`
-    of your own) what the browser answers, `social_login` and `send_whatsapp` what comes of the page
-    that a start leads to.
+    passkey, social provider, SSO and SAML, WhatsApp, and the flow `step-up`. They also sign in by
+    password, and machines by access key.
+
+    A test plays the user by these calls:
+    - `outbox` has the codes and links that were sent.
+    - `totp_code` returns the code that the authenticator app shows.
+    - `passkey` (or your own `SoftwarePasskey`) gives the browser's answer.
+    - `social_login` and `send_whatsapp` complete the page that a start leads to.
 
     Known of the real service, and enforced:
 
     - Every call's bearer begins with the project id (401). `me`, refresh and logout need the
       refresh token.
     - A sign-in with `stepup` or `mfa` needs the refresh token. The verification that follows brings
-      none: the service remembers with the code, link or challenge what it is for.
+      none: the service keeps the purpose with the code, link or challenge.
     - `su` is `true` on the session JWT of a step-up only. The refresh JWT never has it, so a
       refresh loses it. A stepped-up session expires after its own lifetime (default ten minutes).
     - One live code per user; tries, sends and lifetime of codes are limited; no reply contains a
@@ -70,31 +74,30 @@ class DescopeEmulator(Driver):
     - Tokens in the body or in cookies, and rotation of the refresh token, by setting.
     - Error bodies, error codes, masked addresses, and 429 with `Retry-After`.
 
-    Guesses, because no public source says; those about one method are in the docstring of its
-    module:
+    Guesses, because no public source says. Guesses about one method are in its module's docstring:
 
     - HTTP statuses of the error codes for one-time codes, links and sessions (401), and which code
       answers a step-up without a refresh token (400 `E011002`), with a bad one (401 `E061005`),
       with one of another user (400 `E011004`), and a wrong project id (401 `E011004`).
-    - That the login id of a step-up must be one of the refresh token's user. By social login and
-      SSO it need not be: whoever signs in at the provider gets the session, the worst case.
-    - That a step-up which was started dies with its session's logout (401 `E064001`).
-    - `amr` after step-up: earlier and new ways together, and `mfa` when they are two or more.
+    - The login id of a step-up must be one of the refresh token's user. Social login and SSO assume
+      the worst case: any account at the provider gets the session.
+    - A started step-up ends with its session's logout (401 `E064001`).
+    - `amr` after step-up: earlier and new methods together, and `mfa` when they are two or more.
     - The sizes of the limits, the sends limit's error (429 `E130429`), and `sms` as the `amr` of a
       call.
-    - That `revokeOtherSessions` ends all other sessions of the user, whatever their type.
+    - `revokeOtherSessions` ends all other sessions of the user, whatever their type.
     - Custom claims of a sign-in are nested in `nsec`.
     - CORS as a browser on this machine needs it: any loopback origin, with credentials.
 
     Not there, by the names of the official SDKs:
 
-    - `management`, `mgmt`: the management API is for administration and signs nobody in; its
-      licence call alone is answered. Users are created by `create_user`.
-    - `oauth.startNative`, `oauth.finishNative`: native providers of mobile devices, whose signed
-      answers nobody can make here.
+    - `management`, `mgmt`: the management API is for administration and signs no user in. Only its
+      licence call is answered. Users are created by `create_user`.
+    - `oauth.startNative`, `oauth.finishNative`: native providers of mobile devices; their signed
+      answers cannot be made here.
     - `oauth.getOneTapClientId`, `oauth.verifyOneTapIDToken`, `oauth.exchangeOneTapIDToken`: they
       take an id token that Google signed.
-    - `outbound.connect`: connects a signed-in user to another service and signs nobody in.
+    - `outbound.connect`: connects a signed-in user to another service and signs no user in.
     - Descope's web component: it loads screens from elsewhere. `flow.start` and `flow.next` work,
       for the flow `step-up`, whose start needs the refresh token.
     - Delivery methods of links beyond `email`, `sms`, `whatsapp` and `im` (magic link) or `email`
@@ -110,7 +113,7 @@ class DescopeEmulator(Driver):
             read from there too where the bearer has none.
         session_cookie: Whether the session token goes into the cookie `DS` in place of the body.
             The Python SDK does not read it.
-        rotate_refresh: Whether a refresh hands out a new refresh token and voids the old one.
+        rotate_refresh: Whether a refresh replaces the refresh token.
         select_keeps_step_up: Whether a stepped-up session stays so when a tenant is selected.
         session_lifetime: Seconds that a plain session JWT is good for.
         step_up_lifetime: Seconds that a stepped-up session JWT is good for.
@@ -149,19 +152,24 @@ class DescopeEmulator(Driver):
             )
         if response_mode not in ("body", "cookies"):
             raise ValueError("The response mode is 'body' or 'cookies'.")
-        super().__init__(clock=clock)
-        self.project_id = project_id
-        self.issuer: str = issuer or project_id
         self.max_attempts = max_attempts
         self.max_sends = max_sends
         self.code_lifetime = code_lifetime
-        self._answers = Answers(response_mode == "cookies", session_cookie)
-        self._lifetimes = (session_lifetime, step_up_lifetime, refresh_lifetime)
-        self._rotate_refresh = rotate_refresh
-        self._select_keeps_step_up = select_keeps_step_up
-        self._sends_window = sends_window
-        self._furnish()
-        self._door = CORSMiddleware(
+        super().__init__(
+            Settings(
+                project_id,
+                issuer=issuer or project_id,
+                clock=clock,
+                limits=Limits(code_lifetime, max_attempts, max_sends, sends_window),
+                responses=TokenResponses(response_mode == "cookies", session_cookie),
+                rotate_refresh=rotate_refresh,
+                select_keeps_step_up=select_keeps_step_up,
+                session_lifetime=session_lifetime,
+                step_up_lifetime=step_up_lifetime,
+                refresh_lifetime=refresh_lifetime,
+            )
+        )
+        self._cors = CORSMiddleware(
             self._receive,
             allow_origin_regex=_LOOPBACK_ORIGIN,
             allow_credentials=True,
@@ -173,30 +181,10 @@ class DescopeEmulator(Driver):
     def __repr__(self) -> str:
         return f"DescopeEmulator(project_id={self.project_id!r})"
 
-    def _furnish(self) -> None:
-        session_lifetime, step_up_lifetime, refresh_lifetime = self._lifetimes
-        sessions = Sessions(
-            issuer=self.issuer,
-            keys=self._keys,
-            clock=self._clock,
-            session_lifetime=session_lifetime,
-            step_up_lifetime=step_up_lifetime,
-            refresh_lifetime=refresh_lifetime,
-            rotates=self._rotate_refresh,
-        )
-        self._project = Project(
-            self.project_id,
-            keys=self._keys,
-            sessions=sessions,
-            clock=self._clock,
-            limits=Limits(
-                self.code_lifetime, self.max_attempts, self.max_sends, self._sends_window
-            ),
-            answers=self._answers,
-        )
-        self._rooms = Rooms(self._project, select_keeps_step_up=self._select_keeps_step_up)
+    def _build(self) -> None:
+        super()._build()
         self._app = Starlette(
-            routes=self._rooms.routes(),
+            routes=self._methods.routes(),
             exception_handlers={
                 Refusal: answer_refusal,
                 HTTPException: answer_http_exception,
@@ -205,7 +193,7 @@ class DescopeEmulator(Driver):
 
     @property
     def transport(self) -> httpx.ASGITransport:
-        """A transport for `httpx.AsyncClient` that leads here, whatever the host."""
+        """A transport for `httpx.AsyncClient` that reaches this emulator under every host name."""
         return httpx.ASGITransport(app=self)
 
     @contextmanager
@@ -231,8 +219,8 @@ class DescopeEmulator(Driver):
     def serve(self, *, port: int = 0) -> Iterator[str]:
         """Serve the emulator on loopback, from a thread, until the context ends.
 
-        The value is the base URL, for SDKs that take no transport. `--host` and all else is in
-        `python -m fastapi_stepup.testing`.
+        The value is the base URL, for SDKs that take no transport. Other hosts are served by
+        `python -m fastapi_stepup.testing --host`.
 
         Args:
             port: The port; 0 takes a free one.
@@ -244,23 +232,16 @@ class DescopeEmulator(Driver):
         with served(self, port=port) as base_url:
             yield base_url
 
-    def reset(self) -> None:
-        """Forget users, sessions, messages, passkeys, requests and failures. The keys stay."""
-        with self._project.lock:
-            self._reception.clear()
-            self._passkeys.clear()
-            self._furnish()
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        await self._door(scope, receive, send)
+        await self._cors(scope, receive, send)
 
     async def _receive(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         scope = {**tidy(scope), EMULATOR_KEY: self}
-        if route_of(scope).startswith(CONTROL_PREFIX):
-            await CONTROL(scope, receive, send)
+        if route_of(scope).startswith(ADMIN_PREFIX):
+            await ADMIN_APP(scope, receive, send)
             return
-        await self._reception.receive(self._app, scope, receive, send)
+        await self._request_log.handle(self._app, scope, receive, send)

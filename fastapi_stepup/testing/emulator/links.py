@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from fastapi_stepup.testing.emulator.errors import LINK_EXPIRED, Fault, Refusal
-from fastapi_stepup.testing.emulator.project import Call, Login, Project
+from fastapi_stepup.testing.emulator.errors import LINK_EXPIRED, ErrorReply, Refusal
+from fastapi_stepup.testing.emulator.models import Call, Login
+from fastapi_stepup.testing.emulator.project import Project
 
 DEFAULT_URI: Final = "http://localhost:3000/verify"
 """The page that a link leads to when the request names none (a project setting of Descope's)."""
@@ -29,12 +30,12 @@ class Link:
     """A link that was sent.
 
     Attributes:
-        login: What it completes.
-        delivery: How it was sent.
-        expires_at: When it stops working.
-        pending_ref: The sign-in that waits for the click, if one does.
-        token: What verifies it.
-        url: What the user clicks.
+        login: The sign-in that it completes.
+        delivery: The delivery method.
+        expires_at: When it expires, in seconds since the epoch.
+        pending_ref: The reference of the pending sign-in, if there is one.
+        token: The token that verifies it.
+        url: The URL that the user opens.
     """
 
     login: Login
@@ -46,10 +47,10 @@ class Link:
 
 
 class Links:
-    """The links that one method has sent.
+    """The links that one sign-in method has sent.
 
     Args:
-        project: Whose users they were sent to.
+        project: The emulated project.
     """
 
     def __init__(self, project: Project) -> None:
@@ -66,10 +67,10 @@ class Links:
         return link
 
     def take(self, token: str) -> Link:
-        """Return the link of *token*, which works no more from now on.
+        """Return the link of *token* and use it up.
 
         Raises:
-            Refusal: It is unknown, expired, or was taken before.
+            Refusal: It is unknown, expired, or used.
         """
         link = self._by_token.pop(token, None)
         if link is None:
@@ -80,54 +81,54 @@ class Links:
 
 
 @dataclass
-class _Wait:
+class _PendingSignIn:
     expires_at: float
     done: tuple[Login, str] | None = None
 
 
-class WaitingRoom:
-    """Sign-ins that wait until the user has done something elsewhere.
+class PendingSignIns:
+    """Sign-ins that wait until the user has completed them on another page or device.
 
     Args:
-        project: Whose users sign in.
-        pending: The fault that answers while one waits.
+        project: The emulated project.
+        pending: The error reply until then.
     """
 
-    def __init__(self, project: Project, pending: Fault) -> None:
+    def __init__(self, project: Project, pending: ErrorReply) -> None:
         self._project = project
         self._pending = pending
-        self._waits: dict[str, _Wait] = {}
+        self._sign_ins: dict[str, _PendingSignIn] = {}
 
-    def enter(self) -> str:
-        """Begin to wait and return the pending reference."""
+    def start(self) -> str:
+        """Add a pending sign-in and return its reference."""
         reference = secrets.token_hex(32)
         expires_at = self._project.clock() + self._project.limits.code_lifetime
-        self._waits[reference] = _Wait(expires_at)
+        self._sign_ins[reference] = _PendingSignIn(expires_at)
         return reference
 
-    def settle(self, reference: str, login: Login, amr: str) -> None:
-        """End the wait: *login* was done by *amr*.
+    def complete(self, reference: str, login: Login, amr: str) -> None:
+        """Complete the sign-in of *reference*: *login* was proved by *amr*.
 
         Raises:
-            Refusal: The reference is unknown, expired, or settled and collected.
+            Refusal: The reference is unknown, expired, or collected.
         """
-        self._wait(reference).done = (login, amr)
+        self._sign_in(reference).done = (login, amr)
 
     def collect(self, call: Call) -> Mapping[str, object]:
-        """Answer `pending-session`: with the session, once, when the wait is over.
+        """Answer `pending-session`: with the session, once, when the sign-in is complete.
 
         Raises:
-            Refusal: It is not over, or the reference is no good.
+            Refusal: It is not complete, or the reference is unknown or expired.
         """
         reference = call.text("pendingRef")
-        wait = self._wait(reference)
-        if wait.done is None:
+        sign_in = self._sign_in(reference)
+        if sign_in.done is None:
             raise Refusal(self._pending)
-        del self._waits[reference]
-        return self._project.finish(*wait.done)
+        del self._sign_ins[reference]
+        return self._project.finish(*sign_in.done)
 
-    def _wait(self, reference: str) -> _Wait:
-        wait = self._waits.get(reference)
-        if wait is None or wait.expires_at <= self._project.clock():
+    def _sign_in(self, reference: str) -> _PendingSignIn:
+        sign_in = self._sign_ins.get(reference)
+        if sign_in is None or sign_in.expires_at <= self._project.clock():
             raise Refusal(LINK_EXPIRED)
-        return wait
+        return sign_in

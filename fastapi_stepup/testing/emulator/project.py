@@ -1,10 +1,9 @@
-"""The emulated project: what all its sign-in methods share."""
+"""The emulated project: users, sessions and limits that its sign-in methods share."""
 
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from fastapi_stepup.testing.emulator.errors import (
     INVALID_ARGUMENT,
@@ -13,139 +12,16 @@ from fastapi_stepup.testing.emulator.errors import (
     USER_NOT_FOUND,
     Refusal,
 )
-from fastapi_stepup.testing.emulator.sessions import Session, Sessions, Tokens
-from fastapi_stepup.testing.emulator.token_responses import Answers
-from fastapi_stepup.testing.emulator.users import Change, User, Users
+from fastapi_stepup.testing.emulator.models import Call, Login, Message, Purpose, members_of
+from fastapi_stepup.testing.emulator.sessions import Sessions, Tokens
+from fastapi_stepup.testing.emulator.token_responses import TokenResponses
+from fastapi_stepup.testing.emulator.users import User, Users
 from fastapi_stepup.testing.keys import KeyRing
 
 
-@dataclass(frozen=True)
-class Message:
-    """A message that Descope would have sent. Its `repr` shows neither code nor addresses.
-
-    Attributes:
-        delivery: `email`, `sms`, `voice`, `whatsapp` or `im`.
-        to: The address or number it went to.
-        login_id: The login id of the request that caused it.
-        user_id: Whose it is.
-        code: The one-time code; empty when it is a link that was sent.
-        step_up: Whether the message completes a step-up.
-        link: What the user clicks; empty when it is a code that was sent.
-        token: The token in the link, which its page sends back to Descope.
-    """
-
-    delivery: str
-    to: str = field(repr=False)
-    login_id: str = field(repr=False)
-    user_id: str
-    code: str = field(default="", repr=False)
-    step_up: bool = False
-    link: str = field(default="", repr=False)
-    token: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True)
-class ReceivedRequest:
-    """A request that reached the emulator. Its `repr` shows neither headers nor body.
-
-    Attributes:
-        method: The HTTP method.
-        path: The path, without the query and with doubled slashes made one.
-        query: The query string, without the question mark.
-        headers: The headers by lower-case name.
-        json: The decoded body, or None when it is empty or not JSON.
-    """
-
-    method: str
-    path: str
-    query: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    json: object = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Call:
-    """A request for an endpoint of the project, authenticated by the project id.
-
-    Attributes:
-        path: The variable parts of the path.
-        body: The JSON body, empty when there was none.
-        token: The JWT in the bearer, behind the project id; in cookie mode, where it is missing,
-            the one in the refresh cookie.
-        key: What else is behind the project id: an access key.
-        query: The parameters in the URL.
-        base_url: The emulator's own URL, as the caller knows it.
-    """
-
-    path: Mapping[str, str]
-    body: Mapping[str, object]
-    token: str | None = field(repr=False)
-    key: str = field(default="", repr=False)
-    query: Mapping[str, str] = field(default_factory=dict, repr=False)
-    base_url: str = ""
-
-    def text(self, name: str) -> str:
-        """Return the string member *name* of the body.
-
-        Raises:
-            Refusal: It is missing, empty or no string.
-        """
-        value = self.body.get(name)
-        if not isinstance(value, str) or not value:
-            raise Refusal(INVALID_BODY, f"{name} must be a string and not empty")
-        return value
-
-    def members(self, name: str) -> Mapping[str, object]:
-        """Return the object member *name* of the body; missing and `null` are empty.
-
-        Raises:
-            Refusal: It is no object.
-        """
-        return _members(self.body, name)
-
-
-@dataclass(frozen=True)
-class Purpose:
-    """What a sign-in is for.
-
-    Attributes:
-        step_up: Whether the session will be stepped up.
-        session: The session that step-up and MFA start from.
-        nested: The custom claims that the sign-in asked for.
-        ends_others: Whether the user's other sessions end.
-    """
-
-    step_up: bool = False
-    session: Session | None = None
-    nested: Mapping[str, object] = field(default_factory=dict)
-    ends_others: bool = False
-
-
-@dataclass(frozen=True)
-class Login:
-    """A sign-in under way: who it is for and what it is for.
-
-    The sign-in of a step-up brings the refresh token; the verification does not. So the sign-in
-    decides, and what it decided waits here.
-
-    Attributes:
-        user: Who signs in.
-        purpose: What for.
-        change: The address that the user gets with it.
-    """
-
-    user: User
-    purpose: Purpose = field(default_factory=Purpose)
-    change: Change | None = None
-
-    @property
-    def step_up(self) -> bool:
-        """Whether the session will be stepped up."""
-        return self.purpose.step_up
-
-
-class Limits(NamedTuple):
-    """How often and how long.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of codes and of messages.
 
     Attributes:
         code_lifetime: Seconds that a code or link is good for.
@@ -160,31 +36,65 @@ class Limits(NamedTuple):
     sends_window: float
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of one emulated project, as `DescopeEmulator` takes them.
+
+    Attributes:
+        project_id: The project id.
+        issuer: The `iss` of every token.
+        clock: The time in seconds since the epoch.
+        limits: Limits of codes and of messages.
+        responses: The place of tokens in replies.
+        rotate_refresh: Whether a refresh replaces the refresh token.
+        select_keeps_step_up: Whether a session stays stepped up when a tenant is selected.
+        session_lifetime: Seconds that a plain session JWT is good for.
+        step_up_lifetime: Seconds that a stepped-up session JWT is good for.
+        refresh_lifetime: Seconds that a refresh JWT is good for.
+    """
+
+    project_id: str
+    issuer: str
+    clock: Callable[[], float]
+    limits: Limits
+    responses: TokenResponses
+    rotate_refresh: bool
+    select_keeps_step_up: bool
+    session_lifetime: int
+    step_up_lifetime: int
+    refresh_lifetime: int
+
+
 class Project:
     """Users, sessions, keys and outbox of one emulated project.
 
-    Everything is plain Python: no event loop, no task, no async lock. Whoever reads or changes it
-    holds `lock`, so any number of threads and event loops may use one project.
+    Guarantees:
+    - Threads and event loops may share one project: each caller holds `lock` while it reads or
+      changes anything.
+    - Nothing belongs to an event loop.
+
+    Args:
+        settings: The project's settings.
+        keys: The keys that sign its tokens.
     """
 
-    def __init__(
-        self,
-        project_id: str,
-        *,
-        keys: KeyRing,
-        sessions: Sessions,
-        clock: Callable[[], float],
-        limits: Limits,
-        answers: Answers,
-    ) -> None:
-        self.project_id = project_id
-        self.clock = clock
-        self.limits = limits
-        self.answers = answers
+    def __init__(self, settings: Settings, keys: KeyRing) -> None:
+        self.project_id = settings.project_id
+        self.clock = settings.clock
+        self.limits = settings.limits
+        self.responses = settings.responses
         self.lock: threading.RLock = threading.RLock()
         self.keys = keys
         self.users: Users = Users()
-        self.sessions = sessions
+        self.sessions: Sessions = Sessions(
+            issuer=settings.issuer,
+            keys=keys,
+            clock=settings.clock,
+            session_lifetime=settings.session_lifetime,
+            step_up_lifetime=settings.step_up_lifetime,
+            refresh_lifetime=settings.refresh_lifetime,
+            rotates=settings.rotate_refresh,
+        )
         self.outbox: list[Message] = []
         self.tampering: deque[Mapping[str, object]] = deque()
 
@@ -211,7 +121,7 @@ class Project:
         return user
 
     def purpose(self, call: Call, options: Mapping[str, object]) -> Purpose:
-        """Return what a sign-in with these login options is for.
+        """Return the purpose of a sign-in with these login options.
 
         Raises:
             Refusal: The options are malformed, or they ask for `stepup` or `mfa` and the refresh
@@ -222,7 +132,7 @@ class Project:
         if not all(isinstance(flag, bool) for flag in flags.values()):
             raise Refusal(INVALID_BODY, "stepup, mfa and revokeOtherSessions must be booleans")
         session = None
-        nested = _members(options, "customClaims")
+        nested = members_of(options, "customClaims")
         if flags["stepup"] or flags["mfa"]:
             if call.token is None:
                 raise Refusal(MISSING_ARGUMENT, "Missing refresh token for stepup/mfa")
@@ -236,7 +146,7 @@ class Project:
 
         Args:
             call: The request.
-            user: Who signs in.
+            user: The user who signs in.
             options: The login options; by default those of the body.
 
         Raises:
@@ -248,7 +158,7 @@ class Project:
         return Login(user, purpose)
 
     def finish(self, login: Login, amr: str) -> dict[str, object]:
-        """Complete *login*, done by *amr*, and return the JWT response.
+        """Complete *login*, proved by *amr*, and return the JWT response.
 
         Raises:
             Refusal: The session that is stepped up was logged out in the meantime.
@@ -296,14 +206,7 @@ class Project:
 def combined_amr(earlier: tuple[str, ...], amr: str) -> tuple[str, ...]:
     """Return *earlier* and *amr* without repetition, and `mfa` when they are two or more.
 
-    That step-up keeps the earlier ways is a guess; Descope documents it for `mfa` only.
+    Guess: step-up keeps the earlier methods; Descope documents that for `mfa` only.
     """
     distinct = tuple(dict.fromkeys([*(name for name in earlier if name != "mfa"), amr]))
     return (*distinct, "mfa") if len(distinct) > 1 else distinct
-
-
-def _members(holder: Mapping[str, object], name: str) -> Mapping[str, object]:
-    value = holder.get(name) or {}
-    if not isinstance(value, Mapping):
-        raise Refusal(INVALID_BODY, f"{name} must be an object")
-    return value

@@ -1,36 +1,61 @@
-"""Driver: the Python calls that drive an emulated project."""
+"""PythonAPI: the Python calls that control an emulated project.
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+Longer than most modules, because each call of a test documents its arguments and errors.
+"""
+
+from collections.abc import Mapping, Sequence
 
 from fastapi_stepup.testing.authenticators.passkey import SoftwarePasskey
-from fastapi_stepup.testing.authenticators.totp import AuthenticatorApp
+from fastapi_stepup.testing.authenticators.totp import TOTPAuthenticator
 from fastapi_stepup.testing.emulator.errors import Refusal
 from fastapi_stepup.testing.emulator.methods.access_keys import AccessKey
-from fastapi_stepup.testing.emulator.methods.registry import Rooms
-from fastapi_stepup.testing.emulator.project import Message, Project, ReceivedRequest
-from fastapi_stepup.testing.emulator.request_log import Reception
+from fastapi_stepup.testing.emulator.methods.registry import EmulatedMethods
+from fastapi_stepup.testing.emulator.models import Message, ReceivedRequest
+from fastapi_stepup.testing.emulator.project import Project, Settings
+from fastapi_stepup.testing.emulator.request_log import RequestLog
 from fastapi_stepup.testing.emulator.sessions import Tokens
 from fastapi_stepup.testing.emulator.users import User, new_user
 from fastapi_stepup.testing.keys import HostileKey, KeyRing, SigningKey, random_id, replaced
 
 
-class Driver:
-    """What `DescopeEmulator` does by a Python call, without a request.
+class PythonAPI:
+    """The calls of `DescopeEmulator` that need no HTTP request.
 
     Args:
-        clock: The time in seconds since the epoch.
+        settings: The project's settings.
+
+    Attributes:
+        project_id: The project id.
+        issuer: The `iss` of every token.
     """
 
     _project: Project
-    _rooms: Rooms
+    _methods: EmulatedMethods
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+    def __init__(self, settings: Settings) -> None:
+        self.project_id = settings.project_id
+        self.issuer = settings.issuer
+        self._settings = settings
+        self._clock = settings.clock
         self._keys = KeyRing()
-        self._stranger = random_id("U")
-        self._reception = Reception()
+        self._unknown_user_id = random_id("U")
+        self._request_log = RequestLog()
         self._passkeys: dict[str, SoftwarePasskey] = {}
+        self._build()
+
+    def _build(self) -> None:
+        """Make an empty project and its sign-in methods."""
+        self._project = Project(self._settings, self._keys)
+        self._methods = EmulatedMethods(
+            self._project, select_keeps_step_up=self._settings.select_keeps_step_up
+        )
+
+    def reset(self) -> None:
+        """Remove users, sessions, messages, passkeys, requests and failures. The keys stay."""
+        with self._project.lock:
+            self._request_log.clear()
+            self._passkeys.clear()
+            self._build()
 
     def create_user(
         self,
@@ -47,10 +72,11 @@ class Driver:
         """Add a user and return it; its fields may be changed later.
 
         Args:
-            login_id: What the user signs in with.
-            email: Where codes by e-mail go; by default the first login id that looks like an
-                address.
-            phone: Where other codes go; by default the first login id that looks like a number.
+            login_id: The first login id.
+            email: The address of messages by e-mail; by default the first login id that looks like
+                an address.
+            phone: The number of other messages; by default the first login id that looks like a
+                number.
             login_ids: Further login ids.
             name: The display name.
             roles: The `roles` claim.
@@ -75,7 +101,7 @@ class Driver:
             return self._project.users.add(user)
 
     def user(self, login_id: str) -> User:
-        """Return the user who signs in with *login_id*.
+        """Return the user with the login id *login_id*.
 
         Raises:
             LookupError: There is none.
@@ -97,12 +123,12 @@ class Driver:
         """Sign a user in, with no message sent; create the user when there is none.
 
         Args:
-            login_id: Who; created as by `create_user` when unknown.
-            amr: How: the `amr` claim; a single text is a claim of one.
-            age: How many seconds ago: moves `iat` back. `exp` stays a whole lifetime from now, so
-                that an old session is old and not expired.
+            login_id: The user's login id; an unknown user is created as by `create_user`.
+            amr: The `amr` claim; a single text is a claim of one.
+            age: Seconds since the sign-in: moves `iat` back. `exp` stays a whole lifetime from now,
+                so an old session has not expired.
             expires_in: Seconds until the session JWT expires, in place of the whole lifetime. Zero
-                or less gives a token that has expired.
+                or less gives an expired token.
         """
         return self._signed_in(login_id, amr, age, expires_in, stepped_up=False)
 
@@ -116,9 +142,8 @@ class Driver:
     ) -> Tokens:
         """Sign a user in and step the session up: as `sign_in`, and the session JWT has `su: true`.
 
-        With `age=3600` the step-up is an hour old and the token still not expired, whatever the
-        step-up
-        lifetime: what trips is a policy's `max_age`.
+        With `age=3600` the step-up is an hour old and the token has not expired: for tests of a
+        policy's `max_age`.
         """
         return self._signed_in(login_id, amr, age, expires_in, stepped_up=True)
 
@@ -134,9 +159,9 @@ class Driver:
         with self._project.lock:
             user = self._project.users.find(login_id) or self.create_user(login_id)
             user.seen = True
-            ways = (amr,) if isinstance(amr, str) else tuple(amr)
+            methods = (amr,) if isinstance(amr, str) else tuple(amr)
             return self._project.sessions.begin(
-                user, ways, stepped_up=stepped_up, age=age, expires_in=expires_in
+                user, methods, stepped_up=stepped_up, age=age, expires_in=expires_in
             )
 
     def totp_secret(self, login_id: str) -> str:
@@ -148,10 +173,10 @@ class Driver:
         return self._authenticator(login_id).secret
 
     def totp_code(self, login_id: str) -> str:
-        """Return what a user's authenticator app shows: the first password not used yet.
+        """Return the code that a user's authenticator app shows: the first one not used yet.
 
-        A password works once, so the second call within 30 seconds of a sign-in gives the next
-        period's password, which is accepted already. An app is enrolled if there is none.
+        A code works once. A second call within 30 seconds of a sign-in returns the next period's
+        code, which is accepted already. An app is enrolled if there is none.
 
         Raises:
             LookupError: There is no such user.
@@ -159,50 +184,50 @@ class Driver:
         with self._project.lock:
             return self._authenticator(login_id).code(self._clock())
 
-    def _authenticator(self, login_id: str) -> AuthenticatorApp:
+    def _authenticator(self, login_id: str) -> TOTPAuthenticator:
         with self._project.lock:
             user = self.user(login_id)
-            user.authenticator = user.authenticator or AuthenticatorApp()
+            user.authenticator = user.authenticator or TOTPAuthenticator()
             return user.authenticator
 
     def social_login(self, url: str, login_id: str, *, deny: bool = False) -> str:
-        """Sign in at the provider of a social login, SSO or SAML; return where that leads.
+        """Sign in at the provider of a social login, SSO or SAML; return the redirect URL.
 
-        Does what a person does on the page at *url*, for tests without a browser.
+        Completes the page at *url*, for tests without a browser.
 
         Args:
-            url: What the start of the sign-in answered.
-            login_id: Whose account it is; a new user's when nobody has it.
+            url: The URL that the start of the sign-in answered.
+            login_id: The login id of the account; an unknown one becomes a new user.
             deny: Decline instead.
 
         Returns:
             The redirect URL with `code`, or with `err` after declining.
 
         Raises:
-            LookupError: Nobody is expected at this address: it is another one, or was used.
+            LookupError: No sign-in is pending at this URL: it is another one, or was used.
         """
         with self._project.lock:
-            return self._rooms.oauth.answer(url, login_id, deny=deny)
+            return self._methods.oauth.answer(url, login_id, deny=deny)
 
     def send_whatsapp(self, url: str, *, phone: str | None = None) -> None:
-        """Send the WhatsApp message of a NOTP sign-in, as a person does on the page at *url*.
+        """Send the WhatsApp message of a NOTP sign-in, as the page at *url* does.
 
         Args:
             url: The `redirectUrl` that the start of the sign-in answered.
             phone: The number it comes from; by default that of the user who signs in.
 
         Raises:
-            LookupError: No message is expected at this address: it is another one, or was used.
-            ValueError: Nobody may sign in with this number, or there is none.
+            LookupError: No message is expected at this URL: it is another one, or was used.
+            ValueError: The number belongs to another user, or there is none.
         """
         try:
             with self._project.lock:
-                self._rooms.notp.answer(url, phone)
+                self._methods.notp.answer(url, phone)
         except Refusal as refusal:
-            raise ValueError(refusal.message or refusal.fault.description) from None
+            raise ValueError(refusal.message or refusal.error.description) from None
 
     def passkey(self, origin: str) -> SoftwarePasskey:
-        """Return the emulator's own software authenticator for *origin*; it remembers its keys.
+        """Return the emulator's own software authenticator for *origin*; it keeps its keys.
 
         Args:
             origin: The origin of the page that asks, such as `https://shop.example`.
@@ -220,7 +245,7 @@ class Driver:
             permissions: The `permissions` claim.
         """
         with self._project.lock:
-            return self._rooms.access_keys.create(roles, permissions)
+            return self._methods.access_keys.create(roles, permissions)
 
     def token(
         self,
@@ -231,9 +256,9 @@ class Driver:
     ) -> str:
         """Return a JWT, by default that of a good session without step-up, with parts replaced.
 
-        Give a claim or header parameter as `REMOVE` to leave it out; `None` is JSON `null`. The
-        subject is a user that nobody knows; pass `sub=tokens.user_id` for a known one. The
-        emulator's own endpoints take no refresh token made here.
+        The value `REMOVE` leaves a claim or header parameter out; `None` is JSON `null`. The
+        subject is no user of the project; pass `sub=tokens.user_id` for one. The emulator's own
+        endpoints accept no refresh token made here.
 
         ```python
         descope.token(su="true")
@@ -245,9 +270,9 @@ class Driver:
 
         Args:
             header: Changes to `{"alg": "RS256", "kid": ..., "typ": "JWT"}`. The signature is made
-                by the algorithm that it names, or RS256 when that is no known one.
-            key: What signs: a `SigningKey`, a private key of `cryptography`, or bytes as an HMAC
-                secret; by default the current key.
+                by the algorithm that it names, or by RS256 when that is unknown.
+            key: The signing key: a `SigningKey`, a private key of `cryptography`, or bytes as an
+                HMAC secret; by default the current key.
             **claims: Changes to the claims.
 
         Raises:
@@ -255,7 +280,7 @@ class Driver:
         """
         sessions = self._project.sessions
         with self._project.lock:
-            good = {**sessions.registered(self._stranger), "amr": ["email"]}
+            good = {**sessions.registered(self._unknown_user_id), "amr": ["email"]}
             return sessions.sign(replaced(good, claims), header=header, key=key)
 
     @property
@@ -282,7 +307,7 @@ class Driver:
     @property
     def requests(self) -> list[ReceivedRequest]:
         """The requests that arrived, oldest first; control requests are not among them."""
-        return self._reception.requests
+        return self._request_log.requests
 
     def fail(
         self,
@@ -294,7 +319,7 @@ class Driver:
         code: str | None = None,
         body: bytes | None = None,
     ) -> None:
-        """Answer the next *times* requests with *status* in place of doing what they ask.
+        """Answer the next *times* requests with *status* in place of their normal reply.
 
         Args:
             status: The HTTP status.
@@ -302,18 +327,17 @@ class Driver:
             retry_after: Seconds for a `Retry-After` header.
             path: Only requests whose path begins with this, such as `/v2/keys`.
             code: Descope's `errorCode`; by default one that suits the status.
-            body: The whole body in place of Descope's error JSON, for an answer that makes no
-                sense.
+            body: The whole body in place of Descope's error JSON, for a malformed answer.
         """
-        self._reception.fail(status, times, retry_after, path=path, code=code, body=body)
+        self._request_log.fail(status, times, retry_after, path=path, code=code, body=body)
 
     def tamper(self, times: int = 1, **claims: object) -> None:
         """Replace claims of the next *times* session JWTs that leave by HTTP.
 
-        Those are the ones of a verification or a refresh, not of `sign_in` and `step_up`.
+        Those are the session JWTs of a verification or a refresh, not of `sign_in` and `step_up`.
 
-        For tests of what a client of Descope does with a session it must not pass on: `sub` of
-        another user, `su=REMOVE`, `drn="DSR"`, a foreign `iss`.
+        For tests that a client of Descope rejects a wrong session: `sub` of another user,
+        `su=REMOVE`, `drn="DSR"`, a foreign `iss`.
         """
         with self._project.lock:
             self._project.tampering.extend([claims] * times)

@@ -1,4 +1,4 @@
-"""Where requests arrive: they are kept, and some fail on demand."""
+"""RequestLog: records requests and makes ordered failures."""
 
 import json
 import re
@@ -16,12 +16,12 @@ from fastapi_stepup.testing.emulator.errors import (
     MALFORMED,
     RATE_LIMITED,
     SERVER_ERROR,
-    Fault,
+    ErrorReply,
     Refusal,
 )
-from fastapi_stepup.testing.emulator.project import ReceivedRequest
+from fastapi_stepup.testing.emulator.models import ReceivedRequest
 
-_FAULTS: Final = {fault.status: fault for fault in (INVALID_TOKEN, RATE_LIMITED)}
+_KNOWN_ERRORS: Final = {error.status: error for error in (INVALID_TOKEN, RATE_LIMITED)}
 
 
 @dataclass
@@ -33,11 +33,11 @@ class _Failure:
     headers: Mapping[str, str]
 
 
-class Reception:
-    """Keeps requests, and lets some fail.
+class RequestLog:
+    """Records every request and answers some with an ordered failure.
 
     Attributes:
-        requests: What arrived, oldest first.
+        requests: The received requests, oldest first.
     """
 
     def __init__(self) -> None:
@@ -56,12 +56,12 @@ class Reception:
         body: bytes | None,
     ) -> None:
         """Order failures, as `DescopeEmulator.fail` says."""
-        if status in _FAULTS:
-            known = _FAULTS[status]
+        if status in _KNOWN_ERRORS:
+            known = _KNOWN_ERRORS[status]
         else:
             known = SERVER_ERROR if status >= SERVER_ERROR.status else MALFORMED
-        fault = Fault(status, code or known.code, known.description)
-        refusal = Refusal(fault, retry_after=retry_after)
+        error = ErrorReply(status, code or known.code, known.description)
+        refusal = Refusal(error, retry_after=retry_after)
         reply = JSONResponse(refusal.body, status, refusal.headers)
         headers = {"content-type": "application/json", **refusal.headers}
         content = bytes(reply.body) if body is None else body
@@ -69,13 +69,13 @@ class Reception:
             self._failures.append(_Failure(status, times, path, content, headers))
 
     def clear(self) -> None:
-        """Forget requests and failures."""
+        """Remove requests and failures."""
         with self._lock:
             self.requests.clear()
             self._failures.clear()
 
-    async def receive(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Keep one request and hand it to *app*, or let it fail."""
+    async def handle(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Record one request, then answer it by *app* or by the failure that is due."""
         request = Request(scope, receive)
         body = await request.body()
 
@@ -85,7 +85,7 @@ class Reception:
         await (self._failed(request, body) or app)(scope, replay, send)
 
     def _failed(self, request: Request, body: bytes) -> Response | None:
-        """Record the request and return the failure that is due, if one is."""
+        """Record the request and return the failure that is due, if any."""
         try:
             decoded = json.loads(body)
         except ValueError:
@@ -112,6 +112,6 @@ def tidy(scope: Scope) -> Scope:
 
 
 def route_of(scope: Scope) -> str:
-    """Return the path below the place where the emulator is mounted."""
+    """Return the path below the emulator's mount point."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))

@@ -1,4 +1,4 @@
-"""Between HTTP and the rooms of the emulator: authenticate, decode, call, encode."""
+"""Requests to sign-in methods: authenticate, decode, call, encode."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,7 +17,8 @@ from fastapi_stepup.testing.emulator.errors import (
     UNKNOWN_PROJECT,
     Refusal,
 )
-from fastapi_stepup.testing.emulator.project import Call, Project
+from fastapi_stepup.testing.emulator.models import Call
+from fastapi_stepup.testing.emulator.project import Project
 
 Handler: TypeAlias = Callable[[Call], Mapping[str, object] | list[object]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -29,13 +30,13 @@ EMPTY_PNG: Final = (
 
 
 def endpoint(project: Project, handler: Handler) -> Endpoint:
-    """Return an endpoint that answers with what *handler* returns, called under the lock."""
+    """Return an endpoint that answers with the result of *handler*, called under the lock."""
 
     async def answer(request: Request) -> Response:
         secrets = bearer_secrets(request.headers.get("authorization", ""), project.project_id)
         # Only a JWT has two dots: where it is left out, an auth management key may come first.
         jwts = [secret for secret in secrets if secret.count(".") == 2]  # noqa: PLR2004
-        token = jwts[0] if jwts else project.answers.refresh_cookie(request)
+        token = jwts[0] if jwts else project.responses.refresh_cookie(request)
         call = Call(
             request.path_params,
             await json_object(request),
@@ -45,7 +46,7 @@ def endpoint(project: Project, handler: Handler) -> Endpoint:
             base_url=str(request.base_url).rstrip("/"),
         )
         with project.lock:
-            return project.answers.response(handler(call))
+            return project.responses.response(handler(call))
 
     return answer
 
@@ -61,7 +62,7 @@ def post(project: Project, path: str, handler: Handler) -> Route:
 
 
 def bearer_secrets(authorization: str, project_id: str) -> list[str]:
-    """Return what follows the project id in `Bearer <project id>[:<JWT or key>]...`.
+    """Return the parts after the project id in `Bearer <project id>[:<JWT or key>]...`.
 
     Raises:
         Refusal: The scheme or the project id is wrong.
@@ -89,13 +90,13 @@ async def json_object(request: Request) -> Mapping[str, object]:
 
 
 async def answer_refusal(_: Request, refusal: Exception) -> Response:
-    """Answer a refusal with its fault."""
+    """Answer a refusal with its error reply."""
     assert isinstance(refusal, Refusal)  # noqa: S101 - narrows Starlette's type
-    return JSONResponse(refusal.body, refusal.fault.status, refusal.headers)
+    return JSONResponse(refusal.body, refusal.error.status, refusal.headers)
 
 
 async def answer_http_exception(_: Request, error: Exception) -> Response:
-    """Answer what the router refuses, by path or by method, in Descope's form."""
+    """Answer an unknown path or method in Descope's form."""
     assert isinstance(error, HTTPException)  # noqa: S101 - narrows Starlette's type
-    fault = NOT_FOUND if error.status_code == NOT_FOUND.status else METHOD_NOT_ALLOWED
-    return JSONResponse(Refusal(fault).body, fault.status, error.headers)
+    reply = NOT_FOUND if error.status_code == NOT_FOUND.status else METHOD_NOT_ALLOWED
+    return JSONResponse(Refusal(reply).body, reply.status, error.headers)

@@ -1,4 +1,4 @@
-"""Sessions and their tokens: who is signed in, by what, and until when."""
+"""Sessions of the emulated project, and their tokens."""
 
 import base64
 import json
@@ -15,9 +15,9 @@ SESSION_NAME: Final = "DS"
 REFRESH_NAME: Final = "DSR"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a sign-in hands out. Its `repr` shows no token and no login id.
+    """The tokens of a sign-in. Its `repr` shows no token and no login id.
 
     Attributes:
         session_token: The session JWT (`drn` is `DS`).
@@ -57,16 +57,15 @@ class Tokens:
 
 @dataclass(eq=False)
 class Session:
-    """One sign-in, and everything that is issued under it.
+    """One sign-in and the tokens issued for it.
 
     Attributes:
-        user: Who signed in.
-        amr: How.
+        user: The user who signed in.
+        amr: The methods that were used.
         refresh_token: The latest refresh JWT.
         refresh_expires_at: When that expires.
-        key: What signed it.
-        nested: Custom claims, which a caller may choose and which Descope therefore nests in
-            `nsec`.
+        key: The key that signed it.
+        nested: Custom claims of the sign-in, which Descope nests in `nsec`.
         tenant: The tenant that was selected, if one was.
         stepped_up_until: When the latest stepped-up session JWT expires.
         ended: Whether it was logged out.
@@ -88,7 +87,7 @@ class Sessions:
 
     Args:
         issuer: The `iss` of every token.
-        keys: What signs them.
+        keys: The keys that sign them.
         clock: The time in seconds since the epoch.
         session_lifetime: Seconds that a plain session JWT is good for.
         step_up_lifetime: Seconds that a stepped-up session JWT is good for.
@@ -131,11 +130,10 @@ class Sessions:
         """Sign *user* in and return the tokens.
 
         Args:
-            user: Who signs in.
-            amr: How.
+            user: The user who signs in.
+            amr: The methods that were used.
             stepped_up: Whether the session JWT carries `su`.
-            nested: Custom claims, which a caller may choose and which Descope therefore nests in
-                `nsec`.
+            nested: Custom claims of the sign-in, which Descope nests in `nsec`.
             changes: Claims of the session JWT to replace.
             age: Seconds since the tokens were issued.
             expires_in: Seconds until the session JWT expires; by default its whole lifetime.
@@ -195,7 +193,7 @@ class Sessions:
         age: float = 0,
         expires_in: float | None = None,
     ) -> Tokens:
-        """Return a new session JWT of *session*, with the refresh JWT it has."""
+        """Return a new session JWT of *session*, with its present refresh JWT."""
         user = session.user
         claims = {
             **self.registered(user.user_id, stepped_up=stepped_up, age=age, expires_in=expires_in),
@@ -259,7 +257,7 @@ class Sessions:
         return self.check(session)
 
     def check(self, session: Session) -> Session:
-        """Return *session* if it is still good.
+        """Return *session* if it is still valid.
 
         Raises:
             Refusal: Its refresh token has expired, was revoked with its key, or was logged out.

@@ -1,8 +1,10 @@
-"""How replies carry tokens: in the body, or in cookies.
+"""TokenResponses: replies with tokens in the body or in cookies.
 
-Known of the real service: each token goes one way or the other by a setting of the project; in
-cookies, its member in the body is empty. The attributes of the cookies are guesses: `HttpOnly`,
-`Secure`, `SameSite=Strict`, the path `/` and no domain.
+Known of the real service: a setting of the project decides for each token; a token in a cookie
+leaves its member in the body empty.
+
+Guesses: the attributes of the cookies (`HttpOnly`, `Secure`, `SameSite=Strict`, the path `/`, no
+domain).
 """
 
 from collections.abc import Mapping
@@ -14,9 +16,9 @@ from starlette.responses import JSONResponse, Response
 from fastapi_stepup.testing.emulator.sessions import REFRESH_NAME, SESSION_NAME
 
 
-@dataclass(frozen=True)
-class Answers:
-    """Makes HTTP responses of replies.
+@dataclass(frozen=True, slots=True)
+class TokenResponses:
+    """Turns replies into HTTP responses.
 
     Attributes:
         refresh_in_cookie: Whether the refresh token goes into the cookie `DSR`.
@@ -27,11 +29,11 @@ class Answers:
     session_in_cookie: bool = False
 
     def refresh_cookie(self, request: Request) -> str | None:
-        """Return the refresh token in a request's cookie, if such cookies are given out."""
+        """Return the refresh token in a request's cookie, if the project sets such a cookie."""
         return request.cookies.get(REFRESH_NAME) if self.refresh_in_cookie else None
 
     def response(self, reply: Mapping[str, object] | list[object]) -> Response:
-        """Return the HTTP response; tokens move from the reply into cookies where they belong."""
+        """Return the HTTP response, with tokens moved to cookies where the project sets them."""
         if isinstance(reply, list):
             return JSONResponse(reply)
         nested = next((name for name in ("jwt", "authInfo") if name in reply), None)
@@ -56,7 +58,7 @@ class Answers:
 
     @property
     def _in_cookies(self) -> dict[str, str]:
-        """The members that go into cookies, and the cookies' names."""
+        """The members that go into cookies, with the names of the cookies."""
         moved = {
             "refreshJwt": (REFRESH_NAME, self.refresh_in_cookie),
             "sessionJwt": (SESSION_NAME, self.session_in_cookie),

@@ -3,9 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from fastapi_stepup.testing.authenticators.totp import AuthenticatorApp
+from fastapi_stepup.testing.authenticators.totp import TOTPAuthenticator
 from fastapi_stepup.testing.authenticators.webauthn import Passkey
 from fastapi_stepup.testing.emulator.errors import USER_EXISTS, Refusal
 from fastapi_stepup.testing.keys import random_id
@@ -15,12 +14,12 @@ _PHONE = re.compile(r"\+?\d[\d ()-]{5,}")
 
 
 def is_email(text: str) -> bool:
-    """Tell whether *text* looks like an e-mail address."""
+    """Return whether *text* looks like an e-mail address."""
     return _EMAIL.fullmatch(text) is not None
 
 
 def is_phone(text: str) -> bool:
-    """Tell whether *text* looks like a phone number."""
+    """Return whether *text* looks like a phone number."""
     return _PHONE.fullmatch(text) is not None
 
 
@@ -35,8 +34,9 @@ def masked_phone(phone: str) -> str:
     return f"{phone[:2]}{'*' * max(len(phone) - 4, 1)}{phone[-2:]}"
 
 
-class Change(NamedTuple):
-    """An address that a user is about to get.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of address that is not verified yet.
 
     Attributes:
         kind: `email` or `phone`.
@@ -55,12 +55,12 @@ class User:
 
     Attributes:
         user_id: `U` and 27 characters: the `sub` of the user's tokens.
-        login_ids: What the user signs in with; the first is the one they were created with.
-        email: Where codes by e-mail go, if anywhere.
-        phone: Where codes by text message, call and WhatsApp go, if anywhere.
+        login_ids: The login ids; the first is the one that the user was created with.
+        email: The address of messages by e-mail.
+        phone: The number of text messages, calls and WhatsApp.
         name: The display name.
-        verified_email: Whether a code sent to `email` came back.
-        verified_phone: Whether a code sent to `phone` came back.
+        verified_email: Whether a code or link sent to `email` was verified.
+        verified_phone: Whether a code or link sent to `phone` was verified.
         roles: The `roles` claim, left out when empty.
         permissions: The `permissions` claim, left out when empty.
         tenants: The `tenants` claim, left out when empty: tenant id to
@@ -69,8 +69,8 @@ class User:
         created_at: When the user was created, in seconds since the epoch.
         authenticator: The authenticator app, if one is enrolled.
         passkeys: The passkeys by credential id.
-        providers: The social providers the user came by, each with `True`.
-        sso: Whether the user came by SSO or SAML.
+        providers: The social providers that the user signed in with, each with `True`.
+        sso: Whether the user signed in by SSO or SAML.
         password: The password, if the user has one.
     """
 
@@ -86,7 +86,7 @@ class User:
     tenants: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     seen: bool = False
     created_at: int = 0
-    authenticator: AuthenticatorApp | None = field(default=None, repr=False)
+    authenticator: TOTPAuthenticator | None = field(default=None, repr=False)
     passkeys: dict[str, Passkey] = field(default_factory=dict, repr=False)
     providers: dict[str, bool] = field(default_factory=dict)
     sso: bool = False
@@ -94,7 +94,7 @@ class User:
 
     @property
     def claims(self) -> dict[str, object]:
-        """The claims about the user, beyond `sub`, that go into every token."""
+        """The claims of every token of the user, beyond `sub`."""
         claims: dict[str, object] = {
             "permissions": list(self.permissions),
             "roles": list(self.roles),
@@ -182,13 +182,13 @@ def new_user(
 
 
 class Users:
-    """The users by any of their login ids, compared letter by letter."""
+    """The users by any of their login ids, compared exactly."""
 
     def __init__(self) -> None:
         self._users: list[User] = []
 
     def find(self, login_id: str) -> User | None:
-        """Return the user who signs in with *login_id*, if there is one."""
+        """Return the user with the login id *login_id*, or None."""
         return next((user for user in self._users if login_id in user.login_ids), None)
 
     def add(self, user: User) -> User:
@@ -203,7 +203,7 @@ class Users:
         return user
 
     def with_passkey(self, credential_id: str) -> User | None:
-        """Return the user who has a passkey, if there is one."""
+        """Return the user with the passkey *credential_id*, or None."""
         return next((user for user in self._users if credential_id in user.passkeys), None)
 
     def change(self, user: User, change: Change) -> None:

@@ -1,1 +1,1 @@
-"""The authentication methods of the emulator, a module each."""
+"""Sign-in methods of the emulator, one module each."""

@@ -1,8 +1,11 @@
-"""Access keys, by which machines sign in (`/v1/auth/accesskey/exchange`).
+"""Access keys, with which machines sign in (`/v1/auth/accesskey/exchange`).
 
-Known of the real service: the key is in the bearer, behind the project id; the login options are
-`customClaims`, nested in `nsec`, and `selectedTenant`; such a session cannot be stepped up. A
-guess: that it has no `amr`.
+Known of the real service:
+- The key is in the bearer, after the project id.
+- The login options are `customClaims`, nested in `nsec`, and `selectedTenant`.
+- Such a session cannot be stepped up.
+
+Guess: it has no `amr`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,18 +14,19 @@ from dataclasses import dataclass, field
 from starlette.routing import Route
 
 from fastapi_stepup.testing.emulator.errors import WRONG_ACCESS_KEY, Refusal
-from fastapi_stepup.testing.emulator.project import Call, Project
+from fastapi_stepup.testing.emulator.models import Call
+from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import post
 from fastapi_stepup.testing.keys import random_id
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AccessKey:
     """An access key. Its `repr` shows no secret.
 
     Attributes:
         key_id: The `sub` of its sessions.
-        secret: What a machine exchanges for a session.
+        secret: The secret that a machine exchanges for a session.
     """
 
     key_id: str = field(default_factory=lambda: random_id("K"))
@@ -33,7 +37,7 @@ class AccessKeys:
     """The access keys of a project.
 
     Args:
-        project: Whose keys they are.
+        project: The emulated project.
     """
 
     def __init__(self, project: Project) -> None:
@@ -41,7 +45,7 @@ class AccessKeys:
         self._keys: dict[str, tuple[AccessKey, Mapping[str, object]]] = {}
 
     def routes(self) -> list[Route]:
-        """Return the endpoint of this room."""
+        """Return the endpoint of this method."""
         return [post(self._project, "/v1/auth/accesskey/exchange", self._exchange)]
 
     def create(self, roles: Sequence[str], permissions: Sequence[str]) -> AccessKey:

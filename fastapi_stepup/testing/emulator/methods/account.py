@@ -1,11 +1,16 @@
-"""What a signed-in user may ask (`me`, refresh, validate, logout), and the public keys.
+"""Calls of a signed-in user (`me`, refresh, validate, logout), and the public keys.
 
-Known of the real service: all but `validate` take the refresh JWT; a refresh loses `su`, because
-the refresh JWT does not carry it; logout revokes refresh JWTs only, so a session JWT stays good
-until it expires; with rotation a refresh hands out a new refresh JWT. Guesses: that `validate`
-refuses a refresh JWT, that a replaced refresh JWT stops working at once and ends nothing else, that
-`try-refresh` answers `{}` where there is nothing to refresh, and that the history begins with the
-latest sign-in.
+Known of the real service:
+- All but `validate` take the refresh JWT.
+- A refresh loses `su`, because the refresh JWT does not carry it.
+- Logout revokes refresh JWTs only; a session JWT stays good until it expires.
+- With rotation a refresh returns a new refresh JWT.
+
+Guesses:
+- `validate` rejects a refresh JWT.
+- A replaced refresh JWT stops working at once; nothing else ends.
+- `try-refresh` answers `{}` when there is nothing to refresh.
+- The history begins with the latest sign-in.
 """
 
 import jwt
@@ -15,7 +20,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fastapi_stepup.testing.emulator.errors import INVALID_TOKEN, NOT_FOUND, Refusal
-from fastapi_stepup.testing.emulator.project import Call, Project
+from fastapi_stepup.testing.emulator.models import Call
+from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import get, post
 from fastapi_stepup.testing.emulator.sessions import SESSION_NAME
 
@@ -24,14 +30,14 @@ class Account:
     """The session endpoints.
 
     Args:
-        project: Whose sessions they are.
+        project: The emulated project.
     """
 
     def __init__(self, project: Project) -> None:
         self._project = project
 
     def routes(self) -> list[Route]:
-        """Return the endpoints of this room."""
+        """Return the endpoints of this method."""
         handlers = {
             "refresh": self._refresh,
             "try-refresh": self._try_refresh,
@@ -68,7 +74,7 @@ class Account:
             project.sessions.renew(session)
         tokens = project.sessions.issue(session, changes=project.tampered())
         response = project.jwt_response(tokens, session.user)
-        # Without rotation, which is off by default, no new refresh token is handed out.
+        # Only with rotation (off by default) is there a new refresh token.
         return response if project.sessions.rotates else {**response, "refreshJwt": ""}
 
     def _try_refresh(self, call: Call) -> dict[str, object]:
@@ -90,7 +96,7 @@ class Account:
         return {"parsedJWT": claims}
 
     def _verified(self, token: str) -> dict[str, object]:
-        # Times are left out because PyJWT reads the wall clock, not the emulator's.
+        # PyJWT would compare times with the wall clock instead of the emulator's.
         unchecked: Options = {
             "verify_exp": False,
             "verify_iat": False,
@@ -110,13 +116,13 @@ class Account:
     def _logout(self, call: Call) -> dict[str, object]:
         session = self._project.sessions.find(call.token)
         session.ended = True
-        return self._goodbye()
+        return self._logged_out()
 
     def _logout_all(self, call: Call) -> dict[str, object]:
         self._project.sessions.end_all(self._project.sessions.find(call.token).user)
-        return self._goodbye()
+        return self._logged_out()
 
-    def _goodbye(self) -> dict[str, object]:
+    def _logged_out(self) -> dict[str, object]:
         return {
             "sessionJwt": "",
             "refreshJwt": "",
@@ -131,17 +137,17 @@ class Account:
 
 
 class PublicKeys:
-    """The key set, in its three forms; public, so no bearer is asked for.
+    """The key set in its three forms; public, so no bearer is needed.
 
     Args:
-        project: Whose keys they are.
+        project: The emulated project.
     """
 
     def __init__(self, project: Project) -> None:
         self._project = project
 
     def routes(self) -> list[Route]:
-        """Return the endpoints of this room."""
+        """Return the endpoints of this method."""
         return [
             Route("/v2/keys/{project_id}", self._jwks),
             Route("/{project_id}/.well-known/jwks.json", self._jwks),

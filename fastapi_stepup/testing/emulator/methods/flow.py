@@ -1,10 +1,14 @@
-"""The flow `step-up`, at its smallest (`/v1/flow/start`, `/v1/flow/next`).
+"""The flow `step-up`, with one screen (`/v1/flow/start`, `/v1/flow/next`).
 
-The first screen asks for the code that was sent by then; the right one completes the flow with a
-stepped-up session in `authInfo`. Known of the real service: the two calls and the members of their
-replies. Guesses: how a wrong code is told (the screen once more, with `error`), and everything
-about screens, whose looks are no part of the API: Descope's web component fetches those elsewhere,
-so it does not run against the emulator; `flow.start` and `flow.next` of the SDKs do.
+The start sends a code; the screen asks for it; the right code completes the flow with a stepped-up
+session in `authInfo`.
+
+Known of the real service: the two calls and the members of their replies.
+
+Guesses: a wrong code is answered with the same screen and `error`; everything about screens.
+
+Does not serve the screens that Descope's web component loads; `flow.start` and `flow.next` of the
+SDKs work.
 """
 
 import secrets
@@ -16,7 +20,8 @@ from starlette.routing import Route
 
 from fastapi_stepup.testing.emulator.errors import INVALID_ARGUMENT, TOO_MANY_ATTEMPTS, Refusal
 from fastapi_stepup.testing.emulator.methods.otp import OTP
-from fastapi_stepup.testing.emulator.project import Call, Project
+from fastapi_stepup.testing.emulator.models import Call
+from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import post
 from fastapi_stepup.testing.emulator.users import User
 
@@ -28,8 +33,8 @@ class Flow:
     """The step-up flow.
 
     Args:
-        project: Whose users sign in.
-        otp: What sends and takes the code.
+        project: The emulated project.
+        otp: Sends and verifies the code.
     """
 
     def __init__(self, project: Project, otp: OTP) -> None:
@@ -38,7 +43,7 @@ class Flow:
         self._executions: dict[str, User] = {}
 
     def routes(self) -> list[Route]:
-        """Return the endpoints of this room."""
+        """Return the endpoints of this method."""
         return [
             post(self._project, "/v1/flow/start", self._start),
             post(self._project, "/v1/flow/next", self._next),
@@ -63,9 +68,9 @@ class Flow:
         try:
             reply = self._otp.verify(_otp_call(call, user, code=code))
         except Refusal as refusal:
-            failed = refusal.fault is TOO_MANY_ATTEMPTS
-            description = refusal.fault.description
-            error = {"code": refusal.fault.code, "description": description, "message": ""}
+            failed = refusal.error is TOO_MANY_ATTEMPTS
+            description = refusal.error.description
+            error = {"code": refusal.error.code, "description": description, "message": ""}
             return {**_screen(execution_id, "failed" if failed else "waiting"), "error": error}
         del self._executions[execution_id]
         return {

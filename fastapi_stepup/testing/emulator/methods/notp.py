@@ -1,10 +1,15 @@
 """NOTP (`/v1/auth/notp/`): the user proves a number by sending a message from it, on WhatsApp.
 
-Known of the real service: the calls and their replies, that polling answers `E066103` until the
-message has come, and that the login id may be empty. Guesses: that a step-up without a login id is
-the refresh token's user's, that a number nobody has becomes a user where sign-up is allowed, that
-the session is handed out once, and what answers a reference that is no good (401 `E062504`).
-`redirectUrl` leads to a page of the emulator that sends the message, not to WhatsApp, and `image`
+Known of the real service: the calls and their replies; polling answers `E066103` until the message
+has arrived; the login id may be empty.
+
+Guesses:
+- A step-up without a login id belongs to the refresh token's user.
+- An unknown number becomes a user where sign-up is allowed.
+- The session is returned once.
+- A bad reference is answered 401 `E062504`.
+
+Differences: `redirectUrl` is a page of the emulator that sends the message, not WhatsApp; `image`
 is an empty picture.
 """
 
@@ -24,9 +29,10 @@ from fastapi_stepup.testing.emulator.errors import (
     USER_NOT_FOUND,
     Refusal,
 )
-from fastapi_stepup.testing.emulator.links import WaitingRoom
+from fastapi_stepup.testing.emulator.links import PendingSignIns
 from fastapi_stepup.testing.emulator.methods.signup import new_user_of
-from fastapi_stepup.testing.emulator.project import Call, Login, Project, Purpose
+from fastapi_stepup.testing.emulator.models import Call, Login, Purpose
+from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import EMPTY_PNG, post
 from fastapi_stepup.testing.emulator.users import User, new_user
 
@@ -45,9 +51,9 @@ _PAGE: Final = """\
 _FORM: Final = '<form method="post"><button>Send</button></form>'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Message:
-    """The message that the user is about to send."""
+    """A message that the user has not sent yet."""
 
     reference: str = field(repr=False)
     user: User | None
@@ -59,21 +65,21 @@ class NOTP:
     """Sign-up and sign-in by a message from the user's number.
 
     Args:
-        project: Whose users sign in.
+        project: The emulated project.
     """
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._waiting = WaitingRoom(project, NOTP_PENDING)
+        self._pending = PendingSignIns(project, NOTP_PENDING)
         self._messages: dict[str, _Message] = {}
 
     def routes(self) -> list[Route]:
-        """Return the endpoints of this room and the page that sends the message."""
+        """Return the endpoints of this method and the page that sends the message."""
         handlers = {
             "whatsapp/signup": self._sign_up,
             "whatsapp/signin": self._sign_in,
             "whatsapp/signup-in": self._sign_up_or_in,
-            "pending-session": self._waiting.collect,
+            "pending-session": self._pending.collect,
         }
         calls = [
             post(self._project, f"/v1/auth/notp/{action}", handler)
@@ -82,24 +88,24 @@ class NOTP:
         return [*calls, Route(f"{_PAGE_PATH}{{token}}", self._page, methods=["GET", "POST"])]
 
     def answer(self, url: str, phone: str | None = None) -> None:
-        """Send the message that *url* stands for.
+        """Send the message of the page at *url*.
 
         Args:
             url: The `redirectUrl` that the call answered.
-            phone: The number it is sent from; by default that of the user who signs in.
+            phone: The sender's number; by default that of the user who signs in.
 
         Raises:
-            LookupError: No message is expected at this address.
-            Refusal: Nobody may sign in with this number, or no number is known.
+            LookupError: No message is expected at this URL.
+            Refusal: The number belongs to another user, or no number is known.
         """
         try:
             message = self._messages[token := url.rpartition("/")[2]]
         except KeyError:
-            raise LookupError("No message is expected at this address.") from None
+            raise LookupError("No message is expected at this URL.") from None
         user = self._sender(message, phone)
         user.verified_phone = True
         del self._messages[token]
-        self._waiting.settle(message.reference, Login(user, message.purpose), AMR)
+        self._pending.complete(message.reference, Login(user, message.purpose), AMR)
 
     def _sender(self, message: _Message, phone: str | None) -> User:
         known = message.user
@@ -136,7 +142,7 @@ class NOTP:
     def _start(
         self, call: Call, user: User | None, purpose: Purpose, *, may_sign_up: bool = False
     ) -> dict[str, object]:
-        reference = self._waiting.enter()
+        reference = self._pending.start()
         token = secrets.token_hex(16)
         self._messages[token] = _Message(reference, user, purpose, may_sign_up)
         url = f"{call.base_url}{_PAGE_PATH}{token}"

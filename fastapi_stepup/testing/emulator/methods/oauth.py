@@ -1,16 +1,19 @@
 """Social login, SSO and SAML (`/v1/auth/oauth/`, `/v1/auth/sso/`, `/v1/auth/saml/`).
 
-`authorize` answers with the address of a page of the emulator, which plays the provider: it asks
-for a login id and leads back to `redirectURL` with `code`, or with `err` when the user declines.
-`exchange` gives the session for the code. The login options are the body itself.
+`authorize` answers with the URL of a page of the emulator, which plays the provider. The page asks
+for a login id and redirects to `redirectURL` with `code`, or with `err` when the user declines.
+`exchange` returns the session for the code. The login options are the body itself.
 
 Known of the real service: the calls, their parameters, and that the options are not wrapped.
-Guesses: that a code works once, as long as a one-time code and at its own kind of exchange; `err`;
-that a login id nobody has becomes a user; that any provider and any tenant are configured; `fed` as
-the `amr` of both SSO and SAML.
 
-The worst is assumed of one thing nobody tells: when a step-up ends at the provider with somebody
-else's account, that user gets the session, with `su`. Clients must compare.
+Guesses:
+- A code works once, as long as a one-time code, and only at its own kind of exchange.
+- `err` reports that the user declined.
+- An unknown login id becomes a user.
+- Any provider and any tenant are configured.
+- `fed` is the `amr` of both SSO and SAML.
+- Worst case: when a step-up ends at the provider with another user's account, that user gets the
+  session, with `su`. Clients must compare.
 """
 
 import secrets
@@ -27,7 +30,8 @@ from starlette.routing import Route
 
 from fastapi_stepup.testing.emulator.errors import EXCHANGE_FAILED, MISSING_ARGUMENT, Refusal
 from fastapi_stepup.testing.emulator.links import DEFAULT_URI, with_query
-from fastapi_stepup.testing.emulator.project import Call, Login, Project, Purpose
+from fastapi_stepup.testing.emulator.models import Call, Login, Purpose
+from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import Handler, post
 from fastapi_stepup.testing.emulator.users import new_user
 
@@ -38,7 +42,7 @@ _PAGE: Final = """\
 <meta charset="utf-8">
 <title>{name}: sign in</title>
 <h1>{name}</h1>
-<p>The Descope emulator plays this provider. Sign in as anybody.</p>
+<p>The Descope emulator plays this provider. Sign in with any login id.</p>
 <form method="post">
 <p><label>Login id <input name="login_id" value="{hint}" required autofocus></label></p>
 <p><button>Sign in</button> <button name="deny" value="yes" formnovalidate>Decline</button></p>
@@ -47,9 +51,9 @@ _PAGE: Final = """\
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Kind:
-    """Social login or SSO: what names the provider, and what it counts as."""
+    """Social login or SSO: the parameter that names the provider, and the `amr` value."""
 
     parameter: str
     amr: str
@@ -60,9 +64,9 @@ _SSO: Final = _Kind("tenant", "fed")
 _KINDS: Final = {"oauth": _SOCIAL, "sso": _SSO, "saml": _SSO}
 
 
-@dataclass(frozen=True)
-class _Visit:
-    """A user on the way to the provider."""
+@dataclass(frozen=True, slots=True)
+class _Authorization:
+    """A sign-in that is pending at the provider."""
 
     kind: _Kind
     name: str
@@ -71,9 +75,9 @@ class _Visit:
     purpose: Purpose
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Grant:
-    """What a code stands for."""
+    """The sign-in that a code completes."""
 
     kind: _Kind
     login: Login
@@ -81,19 +85,19 @@ class _Grant:
 
 
 class OAuth:
-    """Sign-in by somebody else's word, and the page that plays that somebody.
+    """Sign-in at a provider, and the page that plays the provider.
 
     Args:
-        project: Whose users sign in.
+        project: The emulated project.
     """
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._visits: dict[str, _Visit] = {}
+        self._authorizations: dict[str, _Authorization] = {}
         self._grants: dict[str, _Grant] = {}
 
     def routes(self) -> list[Route]:
-        """Return the endpoints of this room and the provider's page."""
+        """Return the endpoints of this method and the provider's page."""
         calls = [
             post(self._project, f"/v1/auth/{path}/{action}", handler)
             for path, kind in _KINDS.items()
@@ -102,39 +106,41 @@ class OAuth:
         return [*calls, Route(f"{_PAGE_PATH}{{state}}", self._page, methods=["GET", "POST"])]
 
     def answer(self, url: str, login_id: str, *, deny: bool = False) -> str:
-        """Sign in at the provider, or decline, and return where it leads.
+        """Sign in at the provider, or decline, and return the redirect URL.
 
         Args:
-            url: What `authorize` answered.
-            login_id: Whose account it is; a new user's when nobody has it.
+            url: The URL that `authorize` answered.
+            login_id: The login id of the account; an unknown one becomes a new user.
             deny: Decline.
 
         Raises:
-            LookupError: The provider does not expect anybody with this address.
+            LookupError: No sign-in is pending at this URL.
         """
         try:
-            visit = self._visits.pop(url.rpartition("/")[2])
+            authorization = self._authorizations.pop(url.rpartition("/")[2])
         except KeyError:
-            raise LookupError("No sign-in is under way at this address.") from None
+            raise LookupError("No sign-in is pending at this URL.") from None
         if deny:
-            return with_query(visit.redirect_url, err="access_denied")
+            return with_query(authorization.redirect_url, err="access_denied")
         users = self._project.users
-        is_sso = visit.kind is _SSO
+        is_sso = authorization.kind is _SSO
         user = users.find(login_id) or users.add(
             new_user(
                 login_id,
                 created_at=int(self._project.clock()),
-                tenants={visit.name: {"roles": [], "permissions": []}} if is_sso else {},
+                tenants={authorization.name: {"roles": [], "permissions": []}} if is_sso else {},
             )
         )
         if is_sso:
             user.sso = True
         else:
-            user.providers[visit.name] = True
+            user.providers[authorization.name] = True
         code = secrets.token_hex(32)
         expires_at = self._project.clock() + self._project.limits.code_lifetime
-        self._grants[code] = _Grant(visit.kind, Login(user, visit.purpose), expires_at)
-        return with_query(visit.redirect_url, code=code)
+        self._grants[code] = _Grant(
+            authorization.kind, Login(user, authorization.purpose), expires_at
+        )
+        return with_query(authorization.redirect_url, code=code)
 
     def _handlers(self, kind: _Kind) -> dict[str, Handler]:
         return {
@@ -147,7 +153,7 @@ class OAuth:
         if not name:
             raise Refusal(MISSING_ARGUMENT, f"{kind.parameter} is missing")
         state = secrets.token_hex(16)
-        self._visits[state] = _Visit(
+        self._authorizations[state] = _Authorization(
             kind,
             name,
             redirect_url=call.query.get("redirectURL") or DEFAULT_URI,
@@ -166,11 +172,13 @@ class OAuth:
         state = request.path_params["state"]
         form = parse_qs((await request.body()).decode(errors="replace"))
         with self._project.lock:
-            visit = self._visits.get(state)
-            if visit is None:
+            authorization = self._authorizations.get(state)
+            if authorization is None:
                 raise HTTPException(404)
             if request.method == "GET":
-                page = _PAGE.format(name=escape(visit.name), hint=escape(visit.hint))
+                page = _PAGE.format(
+                    name=escape(authorization.name), hint=escape(authorization.hint)
+                )
                 return HTMLResponse(page)
             login_id, deny = form.get("login_id", [""])[0], "deny" in form
             if not login_id and not deny:

@@ -1,9 +1,12 @@
 """One-time codes by e-mail, text message, call and WhatsApp (`/v1/auth/otp/`).
 
-Known of the real service: codes have six digits, a new code makes the earlier one useless, codes
-expire and tries are limited. Guesses: the limit's size and the moment it bites, that a code is
-bound to the delivery method it was sent by, and that sign-up creates the user before the code comes
-back.
+Known of the real service: codes have six digits and expire; a new code replaces the earlier one;
+attempts are limited.
+
+Guesses:
+- The number of attempts, and that the limit is checked before the code.
+- A code is bound to the delivery method it was sent by.
+- Sign-up creates the user before the code is verified.
 """
 
 import hmac
@@ -12,15 +15,16 @@ from dataclasses import dataclass, field
 
 from starlette.routing import Route
 
-from fastapi_stepup.testing.emulator.delivery import AMR, Courier, delivery_of
+from fastapi_stepup.testing.emulator.delivery import AMR, Delivery, delivery_of
 from fastapi_stepup.testing.emulator.errors import (
     CODE_EXPIRED,
     TOO_MANY_ATTEMPTS,
     WRONG_CODE,
     Refusal,
 )
-from fastapi_stepup.testing.emulator.methods.signup import changes, ways_in
-from fastapi_stepup.testing.emulator.project import Call, Login, Project
+from fastapi_stepup.testing.emulator.methods.signup import change_handlers, sign_in_handlers
+from fastapi_stepup.testing.emulator.models import Call, Login
+from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import post
 from fastapi_stepup.testing.emulator.users import User
 
@@ -40,20 +44,20 @@ class OTP:
     """Sign-up, sign-in, change of address and verification by one-time code.
 
     Args:
-        project: Whose users sign in.
-        courier: What sends the codes.
+        project: The emulated project.
+        delivery: Sends the codes.
     """
 
-    def __init__(self, project: Project, courier: Courier) -> None:
+    def __init__(self, project: Project, delivery: Delivery) -> None:
         self._project = project
-        self._courier = courier
+        self._delivery = delivery
         self._codes: dict[User, Code] = {}
 
     def routes(self) -> list[Route]:
-        """Return the endpoints of this room."""
-        ways = ways_in(self._project, self.start) | {"verify": self.verify}
-        handlers = {f"{action}/{{delivery}}": handler for action, handler in ways.items()}
-        handlers |= changes(self._project, self.start)
+        """Return the endpoints of this method."""
+        starts = sign_in_handlers(self._project, self.start) | {"verify": self.verify}
+        handlers = {f"{action}/{{delivery}}": handler for action, handler in starts.items()}
+        handlers |= change_handlers(self._project, self.start)
         return [
             post(self._project, f"/v1/auth/otp/{action}", handler)
             for action, handler in handlers.items()
@@ -63,7 +67,7 @@ class OTP:
         """Send a code and return the masked address."""
         digits = f"{secrets.randbelow(1_000_000):06d}"
         delivery = delivery_of(call, login)
-        reply = self._courier.send(call, login, delivery, code=digits)
+        reply = self._delivery.send(call, login, delivery, code=digits)
         limits = self._project.limits
         self._codes[login.user] = Code(
             login,
@@ -75,10 +79,10 @@ class OTP:
         return reply
 
     def verify(self, call: Call) -> dict[str, object]:
-        """Take a code and return the JWT response.
+        """Verify a code and return the JWT response.
 
         Raises:
-            Refusal: It is not the user's live code, or was tried too often.
+            Refusal: It is not the user's live code, or had too many attempts.
         """
         delivery = delivery_of(call)
         user = self._project.user(call.text("loginId"))
@@ -95,5 +99,5 @@ class OTP:
             code.attempts_left -= 1
             raise Refusal(WRONG_CODE)
         del self._codes[user]
-        self._courier.confirm(code.login, delivery)
+        self._delivery.confirm(code.login, delivery)
         return self._project.finish(code.login, AMR[delivery])

@@ -1,9 +1,13 @@
 """Passwords (`/v1/auth/password/`).
 
-The official SDKs send no refresh token with a password, so nobody steps up by one. Known of the
-real service: a wrong password answers 401 `E062903`. Guesses: the policy, what answers a password
-that is against it (400 `E011004`), that tries are not limited, and that a reset sends a magic link,
-whose session then changes the password by an update.
+The official SDKs send no refresh token with a password, so no user steps up with one.
+
+Known of the real service: a wrong password is answered 401 `E062903`.
+
+Guesses:
+- The policy, and the answer to a password that breaks it (400 `E011004`).
+- Attempts are not limited.
+- A reset sends a magic link; its session then changes the password by an update.
 """
 
 import hmac
@@ -15,7 +19,8 @@ from starlette.routing import Route
 from fastapi_stepup.testing.emulator.errors import INVALID_ARGUMENT, WRONG_PASSWORD, Refusal
 from fastapi_stepup.testing.emulator.methods.magiclink import MagicLink
 from fastapi_stepup.testing.emulator.methods.signup import new_user_of
-from fastapi_stepup.testing.emulator.project import Call, Project
+from fastapi_stepup.testing.emulator.models import Call
+from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import get, post
 from fastapi_stepup.testing.emulator.users import User
 
@@ -33,8 +38,8 @@ class Password:
     """Sign-up, sign-in, change and reset of passwords.
 
     Args:
-        project: Whose users sign in.
-        magic_link: What sends the link of a reset.
+        project: The emulated project.
+        magic_link: Sends the link of a reset.
     """
 
     def __init__(self, project: Project, magic_link: MagicLink) -> None:
@@ -42,7 +47,7 @@ class Password:
         self._magic_link = magic_link
 
     def routes(self) -> list[Route]:
-        """Return the endpoints of this room."""
+        """Return the endpoints of this method."""
         handlers = {
             "signup": self._sign_up,
             "signin": self._sign_in,
@@ -93,5 +98,5 @@ class Password:
 def _acceptable(call: Call, member: str) -> str:
     password = call.text(member)
     if len(password) < _POLICY["minLength"]:
-        raise Refusal(INVALID_ARGUMENT, "The password is against the policy")
+        raise Refusal(INVALID_ARGUMENT, "The password breaks the policy")
     return password

@@ -1,8 +1,10 @@
-"""All sign-in methods of one emulated project, and what they share."""
+"""The sign-in methods of one emulated project."""
+
+from typing import Protocol
 
 from starlette.routing import Route
 
-from fastapi_stepup.testing.emulator.delivery import Courier
+from fastapi_stepup.testing.emulator.delivery import Delivery
 from fastapi_stepup.testing.emulator.methods.access_keys import AccessKeys
 from fastapi_stepup.testing.emulator.methods.account import Account, PublicKeys
 from fastapi_stepup.testing.emulator.methods.enchantedlink import EnchantedLink
@@ -19,34 +21,42 @@ from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import get
 
 
-class Rooms:
-    """The rooms of the emulator, each with its endpoints.
+class EmulatedMethod(Protocol):
+    """A sign-in method, or another group of Descope's endpoints."""
+
+    def routes(self) -> list[Route]:
+        """Return the endpoints of this method."""
+        ...
+
+
+class EmulatedMethods:
+    """Every sign-in method of one project, with its endpoints.
 
     Args:
-        project: Whose users sign in.
-        select_keeps_step_up: Whether a stepped-up session stays so when a tenant is selected.
+        project: The emulated project.
+        select_keeps_step_up: Whether a session stays stepped up when a tenant is selected.
 
     Attributes:
-        oauth: The one with the page that plays a provider.
-        notp: The one with the page that plays WhatsApp.
-        access_keys: The one that machines sign in at.
+        oauth: Social login, SSO and SAML, with the page that plays a provider.
+        notp: NOTP, with the page that plays WhatsApp.
+        access_keys: The access keys of machines.
     """
 
     def __init__(self, project: Project, *, select_keeps_step_up: bool) -> None:
         self._project = project
-        courier = Courier(project)
-        otp, magic_link = OTP(project, courier), MagicLink(project, courier)
+        delivery = Delivery(project)
+        otp, magic_link = OTP(project, delivery), MagicLink(project, delivery)
         self.oauth: OAuth = OAuth(project)
         self.notp: NOTP = NOTP(project)
         self.access_keys: AccessKeys = AccessKeys(project)
-        self._rooms = (
+        self._methods: tuple[EmulatedMethod, ...] = (
             PublicKeys(project),
             Account(project),
             Tenants(project, keeps_step_up=select_keeps_step_up),
             otp,
             TOTP(project),
             magic_link,
-            EnchantedLink(project, courier),
+            EnchantedLink(project, delivery),
             WebAuthn(project),
             self.oauth,
             self.notp,
@@ -56,8 +66,8 @@ class Rooms:
         )
 
     def routes(self) -> list[Route]:
-        """Return every endpoint there is, the licence's included."""
+        """Return every endpoint, with the licence call of the management API."""
         tier = {"rateLimitTier": "tier1"}
-        # All SDKs ask for it as soon as they are given a management key.
+        # Every SDK calls it as soon as it has a management key.
         licence = get(self._project, "/v1/mgmt/license", lambda _: dict(tier))
-        return [licence, *(route for room in self._rooms for route in room.routes())]
+        return [licence, *(route for method in self._methods for route in method.routes())]

@@ -1,25 +1,26 @@
-"""What every method starts with: sign-up, sign-in, sign-up-or-in, and a change of address."""
+"""Starts that the methods share: sign-up, sign-in, sign-up-or-in, and a change of address."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
 from fastapi_stepup.testing.emulator.errors import USER_EXISTS, Refusal
-from fastapi_stepup.testing.emulator.project import Call, Login, Project
+from fastapi_stepup.testing.emulator.models import Call, Login
+from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import Handler
 from fastapi_stepup.testing.emulator.users import Change, User, new_user
 
 Start: TypeAlias = Callable[[Call, Login], Mapping[str, object]]
 
 
-def ways_in(project: Project, start: Start) -> dict[str, Handler]:
+def sign_in_handlers(project: Project, start: Start) -> dict[str, Handler]:
     """Return the handlers of `signup`, `signin` and `signup-in` of a method.
 
-    A user who signs up exists as soon as *start* has not refused, before anything is verified.
+    A sign-up creates its user as soon as *start* returns, before anything is verified.
 
     Args:
-        project: Whose users sign in.
-        start: What the method does once it is known who signs in and what for.
+        project: The emulated project.
+        start: The method's own start, called with the request and the sign-in.
     """
 
     def sign_in(call: Call) -> Mapping[str, object]:
@@ -38,15 +39,15 @@ def ways_in(project: Project, start: Start) -> dict[str, Handler]:
     return {"signup": sign_up, "signin": sign_in, "signup-in": sign_up_or_in}
 
 
-def changes(project: Project, start: Start) -> dict[str, Handler]:
+def change_handlers(project: Project, start: Start) -> dict[str, Handler]:
     """Return the handlers of `update/email` and `update/phone` of a method.
 
-    The address changes when what *start* sends to the new one comes back. Both take the refresh
-    token, and `mfa` beside the login id rather than in the login options.
+    The address changes when the code or link that *start* sends to it is verified. Both calls take
+    the refresh token, and `mfa` beside the login id rather than in the login options.
 
     Args:
-        project: Whose users they are.
-        start: What the method does: it sends to `login.change`.
+        project: The emulated project.
+        start: The method's own start; it sends to `login.change`.
     """
 
     def change(call: Call, kind: str) -> Mapping[str, object]:

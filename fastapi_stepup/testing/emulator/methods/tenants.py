@@ -1,9 +1,12 @@
 """Tenants: the user's own, and selecting one (`/v1/auth/me/tenants`, `/v1/auth/tenant/select`).
 
-Known of the real service: the calls, and that a selected tenant is the claim `dct`. Guesses: that
-selecting one loses `su`, as a refresh does, unless the emulator is told otherwise; that a new
-refresh JWT comes with it; and what answers a tenant the user is not in (400 `E011004`). Names of
-tenants are their ids.
+Known of the real service: the calls, and that a selected tenant is the claim `dct`.
+
+Guesses:
+- Selecting a tenant loses `su`, as a refresh does; the option `select_keeps_step_up` changes that.
+- It returns a new refresh JWT.
+- A tenant that the user is not in is answered 400 `E011004`.
+- A tenant's name is its id.
 """
 
 from collections.abc import Mapping
@@ -11,7 +14,8 @@ from collections.abc import Mapping
 from starlette.routing import Route
 
 from fastapi_stepup.testing.emulator.errors import INVALID_ARGUMENT, Refusal
-from fastapi_stepup.testing.emulator.project import Call, Project
+from fastapi_stepup.testing.emulator.models import Call
+from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import post
 
 
@@ -19,8 +23,8 @@ class Tenants:
     """The tenants of a signed-in user.
 
     Args:
-        project: Whose users they are.
-        keeps_step_up: Whether a session stays stepped up, until then, when a tenant is selected.
+        project: The emulated project.
+        keeps_step_up: Whether a session stays stepped up when a tenant is selected.
     """
 
     def __init__(self, project: Project, *, keeps_step_up: bool) -> None:
@@ -28,7 +32,7 @@ class Tenants:
         self._keeps_step_up = keeps_step_up
 
     def routes(self) -> list[Route]:
-        """Return the endpoints of this room."""
+        """Return the endpoints of this method."""
         return [
             post(self._project, "/v1/auth/me/tenants", self._tenants),
             post(self._project, "/v1/auth/tenant/select", self._select),

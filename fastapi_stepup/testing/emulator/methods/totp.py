@@ -1,11 +1,15 @@
 """One-time passwords from an authenticator app (`/v1/auth/totp/`).
 
-Known of the real service: verification is one call, which brings the refresh token for a step-up
-and answers with the session. Guesses: that a password works once, that clocks may differ by one
-period of 30 seconds, that an update replaces the secret at once, which codes refuse (those of
-one-time codes: `E061102`, `E061103`), and that after too many wrong tries only waiting helps, for
-as long as a one-time code lives. `image` is not a QR code but an empty picture: drawing one takes a
-dependency.
+Known of the real service: verification is one call. For a step-up it brings the refresh token; it
+answers with the session.
+
+Guesses:
+- A code works once, and clocks may differ by one period of 30 seconds.
+- An update replaces the secret at once.
+- The error codes are those of one-time codes: `E061102`, `E061103`.
+- After too many wrong codes the user waits for as long as a one-time code is valid.
+
+Difference: `image` is an empty picture and not a QR code, which would need a dependency.
 """
 
 from typing import Final
@@ -13,10 +17,11 @@ from urllib.parse import quote
 
 from starlette.routing import Route
 
-from fastapi_stepup.testing.authenticators.totp import AuthenticatorApp
+from fastapi_stepup.testing.authenticators.totp import TOTPAuthenticator
 from fastapi_stepup.testing.emulator.errors import TOO_MANY_ATTEMPTS, WRONG_CODE, Refusal
 from fastapi_stepup.testing.emulator.methods.signup import new_user_of
-from fastapi_stepup.testing.emulator.project import Call, Project
+from fastapi_stepup.testing.emulator.models import Call
+from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import EMPTY_PNG, post
 from fastapi_stepup.testing.emulator.users import User
 
@@ -27,7 +32,7 @@ class TOTP:
     """Enrolment and verification of authenticator apps.
 
     Args:
-        project: Whose users sign in.
+        project: The emulated project.
     """
 
     def __init__(self, project: Project) -> None:
@@ -35,7 +40,7 @@ class TOTP:
         self._failures: dict[User, list[float]] = {}
 
     def routes(self) -> list[Route]:
-        """Return the endpoints of this room."""
+        """Return the endpoints of this method."""
         return [
             post(self._project, "/v1/auth/totp/signup", self._sign_up),
             post(self._project, "/v1/auth/totp/update", self._update),
@@ -49,7 +54,7 @@ class TOTP:
         return self._enrolled(self._project.caller(call))
 
     def _enrolled(self, user: User) -> dict[str, object]:
-        user.authenticator = app = AuthenticatorApp()
+        user.authenticator = app = TOTPAuthenticator()
         label = f"{self._project.project_id}:{user.login_ids[0]}"
         issuer = quote(self._project.project_id)
         return {

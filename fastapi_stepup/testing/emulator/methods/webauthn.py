@@ -1,12 +1,19 @@
 """Passkeys (`/v1/auth/webauthn/`): two calls each, around what the browser does.
 
-Known of the real service: `start` answers with `options`, a JSON text with the member `publicKey`
-for `navigator.credentials`, binary members in base64url; `finish` takes the answer as a JSON text;
-sign-up-or-in tells by `create` which of the two the browser must do; an update answers with a
-session when it began with `mfa`. `testing.authenticators.webauthn` says how answers are verified.
-Guesses: that the relying party is the host of the origin (a project setting of Descope's), the
-options beyond the challenge, that only ES256 is offered, all refusals (400 `E011004`), and that
-sign-up-or-in gives no passkey to a user who exists. `passkeyOptions` are taken and not looked at.
+Known of the real service:
+- `start` answers with `options`, a JSON text with the member `publicKey` for
+  `navigator.credentials`; binary members are in base64url.
+- `finish` takes the browser's answer as a JSON text.
+- Sign-up-or-in answers with `create`: whether the browser must create a credential.
+- An update that began with `mfa` answers with a session.
+
+Guesses:
+- The relying party is the host of the origin (a project setting of Descope's).
+- The options beyond the challenge; only ES256 is offered.
+- All refusals are 400 `E011004`.
+- Sign-up-or-in gives no passkey to an existing user.
+
+`testing.authenticators.webauthn` verifies the answers. `passkeyOptions` are accepted and ignored.
 """
 
 import json
@@ -21,7 +28,8 @@ from starlette.routing import Route
 from fastapi_stepup.testing.authenticators.webauthn import ES256, Ceremony, base64url
 from fastapi_stepup.testing.emulator.errors import INVALID_ARGUMENT, USER_EXISTS, Refusal
 from fastapi_stepup.testing.emulator.methods.signup import new_user_of
-from fastapi_stepup.testing.emulator.project import Call, Login, Project, Purpose
+from fastapi_stepup.testing.emulator.models import Call, Login, Purpose
+from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import post
 from fastapi_stepup.testing.emulator.users import User
 
@@ -29,7 +37,7 @@ AMR: Final = "webauthn"
 _TIMEOUT: Final = 60_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Transaction:
     kind: str
     ceremony: Ceremony
@@ -42,7 +50,7 @@ class WebAuthn:
     """Sign-up, sign-in and update by passkey.
 
     Args:
-        project: Whose users sign in.
+        project: The emulated project.
     """
 
     def __init__(self, project: Project) -> None:
@@ -50,7 +58,7 @@ class WebAuthn:
         self._transactions: dict[str, _Transaction] = {}
 
     def routes(self) -> list[Route]:
-        """Return the endpoints of this room."""
+        """Return the endpoints of this method."""
         handlers = {
             "signup/start": self._sign_up_start,
             "signup/finish": self._sign_up_finish,
@@ -83,7 +91,7 @@ class WebAuthn:
         if call.body.get("loginId"):
             login = project.login(call, project.user(call.text("loginId")))
             return self._get(call, login.user, login.purpose)
-        # Without a login id the passkey says who it is; in a step-up the refresh token does.
+        # Without a login id the passkey names the user; in a step-up the refresh token does.
         purpose = project.purpose(call, call.members("loginOptions"))
         return self._get(call, purpose.session.user if purpose.session else None, purpose)
 

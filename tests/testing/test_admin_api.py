@@ -1,4 +1,4 @@
-"""The control routes, by which other languages drive the emulator."""
+"""The admin API, by which programs in other languages control the emulator."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from tests.testing.conftest import Caller, Clock, error_of
 
 
 def test_project_is_told(caller: Caller, emulator: DescopeEmulator) -> None:
-    """A test in another language learns what it talks to."""
-    told = caller.client.get("/_emulator/project").json()
-    assert told == {"project_id": emulator.project_id, "issuer": emulator.project_id}
+    """A test in another language gets project id and issuer."""
+    reply = caller.client.get("/_emulator/project").json()
+    assert reply == {"project_id": emulator.project_id, "issuer": emulator.project_id}
 
 
 def test_outbox_is_read(caller: Caller, emulator: DescopeEmulator) -> None:
@@ -39,7 +39,7 @@ def test_outbox_is_read(caller: Caller, emulator: DescopeEmulator) -> None:
 
 
 def test_requests_are_read(caller: Caller) -> None:
-    """What arrived can be read; the control requests themselves are not kept."""
+    """Received requests can be read; admin requests are not recorded."""
     caller.start()
     kept = caller.client.get("/_emulator/requests").json()["requests"]
     assert [(received["method"], received["path"]) for received in kept] == [
@@ -83,7 +83,7 @@ def test_authenticator_app_is_read(caller: Caller, emulator: DescopeEmulator) ->
 
 
 def test_provider_is_visited(caller: Caller) -> None:
-    """Whoever drives the emulator signs in at the provider, or declines."""
+    """A program signs in at the provider, or declines."""
     for deny, parameter in ((False, "code="), (True, "err=")):
         url = caller.post("oauth/authorize?provider=google").json()["url"]
         body = {"url": url, "login_id": "ann@example.com", "deny": deny}
@@ -103,15 +103,15 @@ def test_whatsapp_is_sent(caller: Caller) -> None:
     assert caller.post("notp/pending-session", pending).status_code == 200
 
 
-def test_passkey_answers(caller: Caller, ann: Tokens) -> None:
+def test_passkey_responses(caller: Caller, ann: Tokens) -> None:
     """The software passkey of an origin creates a credential and signs with it."""
     origin = "https://shop.example"
     started: dict[str, Any] = {"loginId": "ann@example.com", "origin": origin}
     for path, action in (("update", "create"), ("signin", "get")):
         start = caller.post(f"webauthn/{path}/start", started, token=ann.refresh_token).json()
         asked = {"options": start["options"], "origin": origin}
-        told = caller.client.post(f"/_emulator/passkey/{action}", json=asked).json()
-        finish = {"transactionId": start["transactionId"], "response": told["response"]}
+        reply = caller.client.post(f"/_emulator/passkey/{action}", json=asked).json()
+        finish = {"transactionId": start["transactionId"], "response": reply["response"]}
         assert caller.post(f"webauthn/{path}/finish", finish).status_code == 200
 
 
@@ -126,13 +126,13 @@ def test_access_key_is_created(caller: Caller) -> None:
 def test_keys_are_rotated_and_revoked(caller: Caller, emulator: DescopeEmulator) -> None:
     """Both answer with the id of the key that signs from then on."""
     for action, count in (("rotate", 2), ("revoke", 1)):
-        told = caller.client.post(f"/_emulator/keys/{action}").json()
+        reply = caller.client.post(f"/_emulator/keys/{action}").json()
         keys = caller.client.get(f"/v2/keys/{emulator.project_id}").json()["keys"]
-        assert (emulator.signing_key.kid, count) == (told["kid"], len(keys))
+        assert (emulator.signing_key.kid, count) == (reply["kid"], len(keys))
 
 
 def test_requests_fail_on_demand(caller: Caller) -> None:
-    """A failure is ordered, and control requests never fail."""
+    """A failure is ordered, and admin requests never fail."""
     body = {"status": 429, "times": 1, "retry_after": 3, "path": "/v1", "code": "E1"}
     assert caller.client.post("/_emulator/fail", json=body).json() == {}
     assert caller.client.get("/_emulator/project").status_code == 200

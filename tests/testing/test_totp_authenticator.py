@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from fastapi_stepup.testing.authenticators.totp import AuthenticatorApp, hotp
+from fastapi_stepup.testing.authenticators.totp import TOTPAuthenticator, hotp
 
 KEY = b"12345678901234567890"
 RFC_4226 = [  # appendix D
@@ -46,7 +46,7 @@ def test_password_of_a_time(vector: tuple[int, str, str, str]) -> None:
 
 def test_secret_is_the_key_in_base_32() -> None:
     """A person, or another app, can type the secret in."""
-    app = AuthenticatorApp()
+    app = TOTPAuthenticator()
     key = base64.b32decode(app.secret)
     assert len(key) == 20
     assert app.code(1_800_000_000) == hotp(key, 60_000_000)
@@ -56,13 +56,13 @@ def test_secret_is_the_key_in_base_32() -> None:
 @pytest.mark.parametrize(("seconds", "good"), [(-60, False), (-30, True), (30, True), (60, False)])
 def test_clocks_may_differ_by_a_period(seconds: int, *, good: bool) -> None:
     """The password of the period before and after is good, no other."""
-    app, now = AuthenticatorApp(), 1_800_000_000.0
+    app, now = TOTPAuthenticator(), 1_800_000_000.0
     assert good is app.accepts(app.code(now + seconds), now)
 
 
 def test_password_works_once() -> None:
     """A used password is refused, an older one too, and the app shows the next."""
-    app, now = AuthenticatorApp(), 1_800_000_000.0
+    app, now = TOTPAuthenticator(), 1_800_000_000.0
     older, code = app.code(now - 30), app.code(now)
     assert app.accepts(code, now)
     assert not app.accepts(code, now)

@@ -59,7 +59,7 @@ def test_refresh_token_is_taken_from_the_cookie() -> None:
 
 
 def test_cookie_is_not_looked_at_in_body_mode(caller: Caller) -> None:
-    """There the bearer is the only way."""
+    """In body mode only the bearer counts."""
     token = caller.emulator.sign_in(ANN).refresh_token
     headers = caller.headers() | {"Cookie": f"DSR={token}"}
     assert error_of(caller.client.get("/v1/auth/me", headers=headers)) == (401, "E061005")
@@ -144,7 +144,7 @@ def test_pages_of_this_machine_may_call(
     assert preflight.is_success is allowed
     body = {"loginId" if path.startswith("/v1") else "login_id": ANN}
     called = caller.client.post(path, json=body, headers=caller.headers() | {"Origin": origin})
-    told = {response.headers.get("access-control-allow-origin") for response in (preflight, called)}
-    assert told == {origin if allowed else None}
+    seen = {response.headers.get("access-control-allow-origin") for response in (preflight, called)}
+    assert seen == {origin if allowed else None}
     assert "x-descope-sdk-name" in preflight.headers["access-control-allow-headers"]
     assert preflight.headers["access-control-allow-credentials"] == "true"

@@ -10,13 +10,13 @@ from starlette.testclient import TestClient
 
 from fastapi_stepup import Claims, RequireStepUp, StepUpGuard
 from fastapi_stepup.testing import DescopeEmulator
+from tests.sdk.python_client import SDKClient
 from tests.sdk.served import Served, Shop
-from tests.sdk.telling import Teller
 
 
 @pytest.fixture
 def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """How the emulator differs from the default; a test's parameter."""
+    """The emulator's settings; a test's parameter."""
     return dict(getattr(request, "param", {}))
 
 
@@ -30,7 +30,7 @@ def served(settings: dict[str, Any]) -> Iterator[Served]:
 
 @pytest.fixture
 def shop(served: Served) -> Shop:
-    """An app that knows the emulator by its URL alone, as it would know Descope."""
+    """An app that knows the emulator only by its URL, as it would know Descope."""
     guard = StepUpGuard.for_descope(served.project_id, base_url=served.url)
     app = FastAPI()
     needed = Depends(RequireStepUp(guard, max_age="5m"))
@@ -43,6 +43,6 @@ def shop(served: Served) -> Shop:
 
 
 @pytest.fixture(params=[DescopeClient, DescopeClientAsync], ids=["sync", "async"])
-def teller(request: pytest.FixtureRequest, served: Served) -> Teller:
+def sdk(request: pytest.FixtureRequest, served: Served) -> SDKClient:
     """Each of the two clients."""
-    return Teller(served, request.param)
+    return SDKClient(served, request.param)

@@ -25,14 +25,14 @@ needs_web_sdk = pytest.mark.skipif(
 )
 
 
-def told_by_node(program: str, served: Served, *arguments: str) -> Any:
+def report_of_node(program: str, served: Served, *arguments: str) -> Any:
     """Return the report that a program prints about a served emulator."""
-    told = subprocess.run(
+    completed = subprocess.run(
         ["node", str(HERE / program), served.url, served.project_id, *arguments],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
-    assert told.stderr == "", told.stderr
-    return json.loads(told.stdout)
+    assert completed.stderr == "", completed.stderr
+    return json.loads(completed.stdout)

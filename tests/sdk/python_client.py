@@ -1,4 +1,4 @@
-"""Stories told with Descope's Python SDK, unmodified, by either of its two clients."""
+"""Descope's Python SDK, unmodified, with either of its two clients."""
 
 import asyncio
 import inspect
@@ -19,7 +19,7 @@ from descope import (
 from tests.sdk.served import Served
 
 Client: TypeAlias = DescopeClient | DescopeClientAsync
-Story: TypeAlias = Callable[[Any], Coroutine[Any, Any, None]]
+Scenario: TypeAlias = Callable[[Any], Coroutine[Any, Any, None]]
 
 LOGIN_ID = "ann@example.com"
 EMAIL = DeliveryMethod.EMAIL
@@ -27,29 +27,29 @@ STEP_UP = LoginOptions(stepup=True)
 
 
 async def settled(answer: Any) -> Any:
-    """Return what a call of either client answers."""
+    """Return the answer of a call of either client."""
     return await answer if inspect.isawaitable(answer) else answer
 
 
-class Teller:
-    """Runs a story with one of the two clients."""
+class SDKClient:
+    """Runs scenarios with one of the two clients."""
 
     def __init__(self, served: Served, kind: type[Client], *, base_url: str | None = None) -> None:
         self.served = served
         self.client: Client = kind(served.project_id, base_url=base_url or served.url)
 
-    def tell(self, story: Story) -> None:
-        """Run *story* and close the client."""
+    def run(self, scenario: Scenario) -> None:
+        """Run *scenario* and close the client."""
 
-        async def run() -> None:
+        async def main() -> None:
             client: Any = self.client
             closing: AbstractAsyncContextManager[Any] = (
                 client if isinstance(client, DescopeClientAsync) else nullcontext()
             )
             async with closing:
-                await story(client)
+                await scenario(client)
 
-        asyncio.run(run())
+        asyncio.run(main())
 
     async def signed_up(self) -> dict[str, Any]:
         """Sign Ann up by e-mail."""
@@ -59,7 +59,7 @@ class Teller:
         return await self.verified(EMAIL)
 
     async def verified(self, method: DeliveryMethod) -> dict[str, Any]:
-        """Send the latest code back."""
+        """Verify the latest code."""
         answer = self.client.otp.verify_code(method, LOGIN_ID, self.served.code)
         verified: dict[str, Any] = await settled(answer)
         return verified

@@ -1,6 +1,6 @@
-"""A user's story, told with Descope's Python SDK, unmodified; `node/story.mjs` tells the same.
+"""A user's scenario with Descope's Python SDK, unmodified; `node/scenario.mjs` has the same.
 
-Usage: `python -m tests.sdk.python_story <base URL> <project id>`. Prints a report as JSON.
+Usage: `python -m tests.sdk.python_scenario <base URL> <project id>`. Prints a report as JSON.
 """
 
 import json
@@ -23,8 +23,8 @@ def refusal_of(call: Callable[[], object]) -> str:
     return str(json.loads(message)["errorCode"]) if message.startswith("{") else message
 
 
-def tell(base_url: str, project_id: str) -> dict[str, Any]:
-    """Sign up, step up by every delivery method, refresh, log out; return what was seen."""
+def run(base_url: str, project_id: str) -> dict[str, Any]:
+    """Sign up, step up by every delivery method, refresh, log out; return a report."""
     descope = DescopeClient(project_id, base_url=base_url)
     otp = descope.otp
 
@@ -72,4 +72,4 @@ def tell(base_url: str, project_id: str) -> dict[str, Any]:
     }
 
 
-json.dump(tell(*sys.argv[1:]), sys.stdout)
+json.dump(run(*sys.argv[1:]), sys.stdout)

@@ -1,4 +1,4 @@
-"""What the tests of the official SDKs share: a served emulator, and an app behind a guard."""
+"""Support of the tests of the official SDKs: a served emulator, and an app behind a guard."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 from fastapi_stepup.testing import DescopeEmulator, assert_step_up_challenge
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Served:
     """An emulator on a socket."""
 
@@ -26,22 +26,22 @@ class Served:
         return self.emulator.outbox[-1].code
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Shop:
     """An app whose checkout needs a step-up, by keys from the served emulator."""
 
     client: TestClient
 
-    def lets_in(self, token: str) -> bool:
-        """Tell whether the checkout accepts a session token."""
+    def accepts(self, token: str) -> bool:
+        """Return whether the checkout accepts a session token."""
         return self._checkout(token).status_code == 200
 
     def challenges(self, token: str) -> bool:
-        """Tell whether the checkout asks the session to step up; anything else is an error."""
+        """Return whether the checkout asks the session to step up; anything else is an error."""
         return bool(assert_step_up_challenge(self._checkout(token), max_age=300))
 
-    def finds_invalid(self, token: str) -> bool:
-        """Tell whether the checkout refuses the token as none of a session."""
+    def rejects(self, token: str) -> bool:
+        """Return whether the checkout rejects the token."""
         refused = self._checkout(token)
         return (refused.status_code, refused.json()["detail"]["code"]) == (401, "invalid_token")
 

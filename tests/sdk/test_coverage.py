@@ -8,9 +8,9 @@ import pytest
 from descope import AccessKeyLoginOptions, DeliveryMethod, SignUpOptions
 
 from fastapi_stepup.testing import DescopeEmulator, SoftwarePasskey
-from tests.sdk.node_sdk import needs_node_sdk, told_by_node
+from tests.sdk.node_sdk import needs_node_sdk, report_of_node
+from tests.sdk.python_client import SDKClient, settled
 from tests.sdk.served import Served, Shop
-from tests.sdk.telling import Teller, settled
 from tests.sdk.test_python_methods import PAGE, code_of
 
 METHODS = (
@@ -24,7 +24,7 @@ METHODS = (
     "totp",
     "webauthn",
 )
-# What looks at tokens or at the client, and asks no server.
+# Calls that read tokens or the client, and send no request.
 LOCAL = re.compile(
     r"(validate|get_matched)_(tenant_)?(permissions|roles)|get_last_response|aopen|aclose"
 )
@@ -226,12 +226,12 @@ class Calls:
 
 
 @pytest.mark.parametrize("settings", [{"max_sends": 100}], indirect=True, ids=["default"])
-def test_every_call_of_the_python_sdk_works(teller: Teller) -> None:
+def test_every_call_of_the_python_sdk_works(sdk: SDKClient) -> None:
     """Each call of the methods and of the session is answered as the SDK wants it."""
 
-    async def story(descope: Any) -> None:
+    async def scenario(descope: Any) -> None:
         recorder = Recorder(descope)
-        calls = Calls(recorder, teller.served.emulator)
+        calls = Calls(recorder, sdk.served.emulator)
         refresh_token = await calls.by_code()
         await calls.by_authenticator()
         await calls.by_magic_link()
@@ -242,7 +242,7 @@ def test_every_call_of_the_python_sdk_works(teller: Teller) -> None:
         await calls.of_the_session(refresh_token)
         assert calls_of(descope) - missing() == recorder.seen
 
-    teller.tell(story)
+    sdk.run(scenario)
 
 
 @needs_node_sdk
@@ -256,7 +256,7 @@ def test_every_call_of_the_python_sdk_works(teller: Teller) -> None:
 )
 def test_every_call_of_the_node_sdk_works(served: Served, shop: Shop) -> None:
     """Each call is answered as the SDK wants it, and each method steps the session up."""
-    report = told_by_node("calls.mjs", served)
+    report = report_of_node("calls.mjs", served)
     offered = {name for name in report["offered"] if not LOCAL_NODE.fullmatch(name)}
     assert offered - missing() == set(report["seen"]) & offered
     assert all(step_up["su"] is True for step_up in report["step_ups"].values())
@@ -281,11 +281,11 @@ def test_every_call_of_the_node_sdk_works(served: Served, shop: Shop) -> None:
         "saml": federated,
         "flow": email,
     }
-    assert all(map(shop.lets_in, report["tokens"].values()))
+    assert all(map(shop.accepts, report["tokens"].values()))
 
 
 def test_what_is_missing_is_offered_by_an_sdk() -> None:
-    """The docstring lists no call that nobody has: what is listed has a reason to be."""
+    """The docstring lists these calls and no others."""
     assert missing() == {
         "management",
         "mgmt",

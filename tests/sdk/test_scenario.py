@@ -1,4 +1,4 @@
-"""Descope's Node and Python SDKs tell one story against the served emulator."""
+"""Descope's Node and Python SDKs run one scenario against the served emulator."""
 
 import json
 import subprocess
@@ -13,15 +13,15 @@ from tests.sdk.served import Served, Shop
 
 HERE = Path(__file__).parent / "node"
 
-STORIES = [
+SCENARIOS = [
     pytest.param(
-        [sys.executable, "-m", "tests.sdk.python_story"],
+        [sys.executable, "-m", "tests.sdk.python_scenario"],
         # The Python SDK does not even ask.
         "Missing refresh token for stepup/mfa",
         id="python",
     ),
     pytest.param(
-        ["node", str(HERE / "story.mjs")],
+        ["node", str(HERE / "scenario.mjs")],
         "E011002",
         id="node",
         marks=needs_node_sdk,
@@ -29,12 +29,12 @@ STORIES = [
 ]
 
 
-@pytest.mark.parametrize(("command", "without_token"), STORIES)
-def test_sdk_tells_the_story(
+@pytest.mark.parametrize(("command", "without_token"), SCENARIOS)
+def test_sdk_runs_the_scenario(
     served: Served, shop: Shop, command: Sequence[str], without_token: str
 ) -> None:
-    """Sign-up, step-up by every delivery method, refresh, logout, and a guarded app's verdicts."""
-    told = subprocess.run(
+    """Sign-up, step-up by every delivery method, refresh, logout, and a guarded app's answers."""
+    completed = subprocess.run(
         [*command, served.url, served.project_id],
         capture_output=True,
         text=True,
@@ -42,8 +42,8 @@ def test_sdk_tells_the_story(
         timeout=60,
         cwd=HERE.parents[2],
     )
-    assert told.stderr == ""
-    report = json.loads(told.stdout)
+    assert completed.stderr == ""
+    report = json.loads(completed.stdout)
     tokens = report.pop("tokens")
     assert report == {
         "plain_has_su": False,
@@ -60,7 +60,7 @@ def test_sdk_tells_the_story(
         "unknown_user": "E062108",
         "refresh_after_logout": "E064001",
     }
-    assert shop.lets_in(tokens["stepped_up"])
+    assert shop.accepts(tokens["stepped_up"])
     assert shop.challenges(tokens["plain"])
     assert shop.challenges(tokens["refreshed"])
-    assert shop.finds_invalid(tokens["refresh"])
+    assert shop.rejects(tokens["refresh"])

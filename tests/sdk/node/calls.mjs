@@ -8,24 +8,24 @@ const PAGE = `${ORIGIN}/welcome`;
 const ANN = 'ann@example.com';
 const STEP_UP = { stepup: true };
 
-const control = async (method, path, body) => {
+const admin = async (method, path, body) => {
   const reply = await fetch(`${baseUrl}/_emulator/${path}`, { method, body: JSON.stringify(body) });
   if (!reply.ok) throw new Error(await reply.text());
   return reply.json();
 };
-const latest = async () => (await control('GET', 'outbox')).messages.at(-1);
-const totpCode = async (loginId) => (await control('GET', `totp?login_id=${loginId}`)).code;
+const latest = async () => (await admin('GET', 'outbox')).messages.at(-1);
+const totpCode = async (loginId) => (await admin('GET', `totp?login_id=${loginId}`)).code;
 const passkey = async (action, { transactionId, options }) => {
-  const { response } = await control('POST', `passkey/${action}`, { options, origin: ORIGIN });
+  const { response } = await admin('POST', `passkey/${action}`, { options, origin: ORIGIN });
   return [transactionId, response];
 };
 // SSO makes its users members of the tenant.
 const ofTenant = async () => {
   const { url } = await saml.start('T1', PAGE);
-  return (await saml.exchange(await visited(url, 'member@example.com'))).refreshJwt;
+  return (await saml.exchange(await signedInAt(url, 'member@example.com'))).refreshJwt;
 };
-const visited = async (url, loginId) => {
-  const { location } = await control('POST', 'social-login', { url, login_id: loginId });
+const signedInAt = async (url, loginId) => {
+  const { location } = await admin('POST', 'social-login', { url, login_id: loginId });
   return new URL(location).searchParams.get('code');
 };
 
@@ -81,16 +81,16 @@ waiting['enchanted link'] = enchantedLink.waitForSession(pendingRef);
 await enchantedLink.verify((await latest()).token);
 const whatsapp = await notp.signIn(ANN, STEP_UP, refresh);
 waiting.notp = notp.waitForSession(whatsapp.pendingRef);
-await control('POST', 'whatsapp', { url: whatsapp.redirectUrl });
+await admin('POST', 'whatsapp', { url: whatsapp.redirectUrl });
 let start = await webauthn.update.start(ANN, ORIGIN, refresh);
 await webauthn.update.finish(...(await passkey('create', start)));
 start = await webauthn.signIn.start(ANN, ORIGIN, STEP_UP, refresh);
 sessions.webauthn = await webauthn.signIn.finish(...(await passkey('get', start)));
 start = await oauth.start('google', PAGE, STEP_UP, refresh);
-sessions.oauth = await oauth.exchange(await visited(start.url, ANN));
+sessions.oauth = await oauth.exchange(await signedInAt(start.url, ANN));
 for (const [name, method] of Object.entries({ sso, saml })) {
   start = await method.start('T1', PAGE, STEP_UP, refresh);
-  sessions[name] = await method.exchange(await visited(start.url, ANN));
+  sessions[name] = await method.exchange(await signedInAt(start.url, ANN));
 }
 flowToken = refresh;
 let screen = await flow.start('step-up');
@@ -98,7 +98,7 @@ const { code } = await latest();
 screen = await flow.next(screen.executionId, screen.stepId, 'submit', 1, '1', { code });
 sessions.flow = screen.authInfo;
 
-// The ways to sign up and in.
+// Sign-up and sign-in.
 for (const delivery of ['sms', 'voice', 'whatsapp', 'im']) {
   await otp.signUp[delivery](`otp-${delivery}`, { phone: '+15550100099' });
 }
@@ -151,7 +151,7 @@ const user = await descope.me(refresh);
 await descope.myTenants(false, refresh);
 await descope.selectTenant('T1', await ofTenant());
 await descope.history(refresh);
-const { secret } = await control('POST', 'access-keys', {});
+const { secret } = await admin('POST', 'access-keys', {});
 await descope.accessKey.exchange(secret);
 await descope.exchangeAccessKey(secret);
 await descope.validateAndRefreshSession(plain.sessionJwt, refresh);

@@ -1,5 +1,5 @@
-// Tells the story of tests/sdk/python_story.py with Descope's Node SDK, unmodified, and prints the
-// same report. Usage: node story.mjs <base URL> <project id>
+// The scenario of tests/sdk/python_scenario.py with Descope's Node SDK, unmodified; prints the same
+// report. Usage: node scenario.mjs <base URL> <project id>
 import DescopeClient from '@descope/node-sdk';
 
 const [baseUrl, projectId] = process.argv.slice(2);

@@ -8,8 +8,8 @@ import { chromium } from 'playwright-core';
 const [baseUrl, projectId, executablePath, mode] = process.argv.slice(2);
 const SDK = 'node_modules/@descope/web-js-sdk/dist/index.umd.js';
 
-// What the page does. Its refresh token is in the SDK's storage, or in a cookie it cannot see.
-const story = async ([url, project, inBody]) => {
+// The page's script. Its refresh token is in the SDK's storage, or in a cookie it cannot read.
+const scenario = async ([url, project, inBody]) => {
   const config = { projectId: project, baseUrl: url, persistTokens: inBody, autoRefresh: false };
   const sdk = globalThis.Descope(config);
   const done = (reply) => {
@@ -69,7 +69,7 @@ await devtools.send('WebAuthn.addVirtualAuthenticator', {
 await page.goto(`http://localhost:${shop.address().port}`);
 await page.addScriptTag({ content: script });
 const url = baseUrl.replace('127.0.0.1', 'localhost');
-console.log(JSON.stringify(await page.evaluate(story, [url, projectId, mode === 'body'])));
+console.log(JSON.stringify(await page.evaluate(scenario, [url, projectId, mode === 'body'])));
 await browser.close();
 shop.closeAllConnections();
 shop.close();

@@ -55,10 +55,11 @@ class TOTP:
 
     def _enrolled(self, user: User) -> dict[str, object]:
         user.authenticator = app = TOTPAuthenticator()
-        label = f"{self._project.project_id}:{user.login_ids[0]}"
         issuer = quote(self._project.project_id)
+        # Apps split issuer and name at a literal colon.
+        label = f"{issuer}:{quote(user.login_ids[0])}"
         return {
-            "provisioningURL": f"otpauth://totp/{quote(label)}?secret={app.secret}&issuer={issuer}",
+            "provisioningURL": f"otpauth://totp/{label}?secret={app.secret}&issuer={issuer}",
             "image": EMPTY_PNG,
             "key": app.secret,
         }

@@ -1,7 +1,6 @@
 """StepUpMiddleware: the guard in front of a whole app, as pure ASGI, closed by default."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 from starlette._utils import get_route_path
@@ -16,19 +15,11 @@ from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup.errors import ConfigurationError, StepUpError
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.policy.policy import StepUpPolicy
-from fastapi_stepup.web.paths import UNROUTABLE
 from fastapi_stepup.web.responses import problem_response
-from fastapi_stepup.web.rules import (
-    Access,
-    Protection,
-    RuleTable,
-    StepUpRule,
-    checked_access,
-    checked_rules,
-)
+from fastapi_stepup.web.rule_table import RuleTable
+from fastapi_stepup.web.rules import Access, StepUpRule, checked_access, checked_rules
 
 _LAST_RESORT: Final = (500, Exception)
-_REMEMBERED: Final = 256  # characters of the longest path and method that are kept
 _NOT_FOUND: Final = "not_found"
 
 
@@ -40,8 +31,8 @@ class StepUpMiddleware(SetOnce):
     - Works in front of FastAPI, Starlette and any other ASGI app, on HTTP and WebSocket.
     - Leaves the claims in the scope. Dependencies and `claims_from` find them there.
     - Takes the path as the app's router takes it. An unroutable path is never passed on: 401
-      without a session, else 404. Such a path does not start with a slash, or it has control
-      characters, backslashes or dot segments.
+      without a session, else 404. Such a path does not start with a slash, has control characters,
+      backslashes or dot segments, or is longer than 2,048 characters.
     - Answers a refusal as the app answers its exceptions, so as a dependency does.
     - Does not touch the body, nor the reply of what it lets pass.
     - Does not answer CORS preflights, which carry no token: put `CORSMiddleware` outside of it.
@@ -75,9 +66,8 @@ class StepUpMiddleware(SetOnce):
         self.default: Access = (
             StepUpPolicy() if default is None else checked_access("default", default)
         )
-        self._table = RuleTable(self.rules, self.default)
+        self.table = RuleTable(self.rules, self.default)
         self._guarded_app = _application(app)
-        self._remembered = lru_cache(maxsize=1024)(self._decide)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection.
@@ -98,9 +88,7 @@ class StepUpMiddleware(SetOnce):
             if getattr(self._guarded_app, "root_path", ""):
                 scope["root_path"] = self._guarded_app.root_path
         path = get_route_path(scope) or "/"
-        method = scope.get("method")
-        is_short = len(path) + len(method or "") <= _REMEMBERED
-        is_unroutable, required = (self._remembered if is_short else self._decide)(path, method)
+        is_unroutable, required = self.table.decide(path, scope.get("method"))
         if required:
             connection: Request | WebSocket = (
                 Request(scope) if kind == "http" else WebSocket(scope, receive, send)
@@ -116,12 +104,6 @@ class StepUpMiddleware(SetOnce):
                 await _answer(_no_such_path(scope), scope, receive, send)
                 return
         await self.app(scope, receive, send)
-
-    def _decide(self, path: str, method: str | None) -> tuple[bool, tuple[Protection, ...]]:
-        """Return whether a path is unroutable, and what the request must present."""
-        if UNROUTABLE.search(path) is not None:
-            return True, ("session",)
-        return False, self._table.required(path, method)
 
 
 async def _answer(

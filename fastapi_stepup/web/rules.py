@@ -1,7 +1,7 @@
 """StepUpRule: what requests to some paths must present."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -9,8 +9,7 @@ from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.paths import compiled, normalized
 
-Protection = StepUpPolicy | Literal["session"]
-Access = Protection | Literal["public"]
+Access = StepUpPolicy | Literal["session", "public"]
 
 HTTP_METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "TRACE", "CONNECT"}
@@ -62,11 +61,7 @@ class StepUpRule:
             path: The path as the router sees it.
             method: The HTTP method, or `None` for a WebSocket.
         """
-        return (
-            self.methods is None
-            or method in self.methods
-            or (method == "HEAD" and "GET" in self.methods)
-        ) and self._exact.fullmatch(path) is not None
+        return self.is_for(method) and self._exact.fullmatch(path) is not None
 
     def matches_loosely(self, path: str, method: str | None) -> bool:
         """Return whether the request could reach a path that the rule protects.
@@ -75,41 +70,24 @@ class StepUpRule:
             path: The path as the router sees it.
             method: The HTTP method, or `None` for a WebSocket.
         """
+        return self.protects(normalized(path), method)
+
+    def protects(self, plain: str, method: str | None) -> bool:
+        """Return what `matches_loosely` does, for a path that is normalized already."""
         return (
             self.require != "public"
-            and (self.methods is None or method in self.methods or method not in HTTP_METHODS)
-            and self._loose.fullmatch(normalized(path)) is not None
+            and (self.is_for(method) or method not in HTTP_METHODS)
+            and self._loose.fullmatch(plain) is not None
         )
 
-
-@dataclass(frozen=True, slots=True)
-class RuleTable:
-    """Rules in order of precedence, and what everything else must present."""
-
-    rules: tuple[StepUpRule, ...]
-    default: Access
-
-    def required(self, path: str, method: str | None) -> tuple[Protection, ...]:
-        """Return all that a request must present; nothing when it is public.
-
-        The first rule that matches exactly decides. Each earlier rule that matches loosely adds
-        what it protects with.
-
-        Args:
-            path: The path as the router sees it.
-            method: The HTTP method, or `None` for a WebSocket.
-        """
-        found: list[Protection] = []
-        decided = self.default
-        for rule in self.rules:
-            if rule.matches(path, method):
-                decided = rule.require
-                break
-            if rule.matches_loosely(path, method):
-                found.append(rule.require)  # type: ignore[arg-type]  # no public rule does
-        if decided != "public":
-            found.append(decided)
-        return tuple(found)
+    def is_for(self, method: str | None) -> bool:
+        """Return whether the rule is for *method*, `None` for a WebSocket, whatever the path."""
+        # Routers serve HEAD wherever they serve GET.
+        return (
+            self.methods is None
+            or method in self.methods
+            or (method == "HEAD" and "GET" in self.methods)
+        )
 
 
 def checked_access(name: str, value: Any) -> Access:
@@ -131,9 +109,11 @@ def checked_rules(rules: Any) -> tuple[StepUpRule, ...]:
     Raises:
         ConfigurationError: They are not a sequence of rules.
     """
-    listed = tuple(rules) if isinstance(rules, Iterable) else (None,)
+    # Frameworks keep the argument and construct a middleware from it more than once.
+    is_spent_by_reading = isinstance(rules, Iterator)
+    listed = tuple(rules) if isinstance(rules, Iterable) and not is_spent_by_reading else (None,)
     if not all(isinstance(rule, StepUpRule) for rule in listed):
-        msg = 'rules is a sequence of StepUpRule("/path", …).'
+        msg = 'rules is a sequence of StepUpRule("/path", …), not a generator.'
         raise ConfigurationError(msg)
     return listed
 

@@ -26,6 +26,7 @@ from fastapi_stepup import (
     StepUpPolicy,
     StepUpRule,
     claims_from,
+    guarded_routes,
 )
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.events import Event, TokenCache
@@ -131,6 +132,11 @@ def test_files_behind_a_public_mount_stay_protected(
         pytest.param({"guard": None}, "guard=StepUpGuard", id="guard"),
         pytest.param({"rules": ["/a"]}, "rules is a sequence", id="rules"),
         pytest.param({"rules": StepUpRule("/a", "public")}, "rules is a sequence", id="one-rule"),
+        pytest.param({"rules": iter([])}, "not a generator", id="iterator"),
+        pytest.param(
+            {"rules": (StepUpRule(p, "session") for p in "/")}, "generator", id="generator"
+        ),
+        pytest.param({"rules": map(StepUpRule, [], [])}, "not a generator", id="map"),
         pytest.param({"default": "open"}, "default is a StepUpPolicy", id="default"),
     ],
 )
@@ -138,6 +144,33 @@ def test_construction_refuses(arguments: dict[str, Any], message: str, guard: St
     """A middleware without a guard or with half a rule does not start."""
     with pytest.raises(ConfigurationError, match=message):
         StepUpMiddleware(anything, **{"guard": guard} | arguments)
+
+
+def test_rules_that_reading_uses_up_are_refused_by_the_inventory_too(guard: StepUpGuard) -> None:
+    """Starlette constructs the middleware anew, so a second reading would find no rules."""
+    app = Starlette(routes=[Route("/pay", anything, methods=["POST"])])
+    rules: Any = (StepUpRule(path, POLICY) for path in ["/pay"])
+    app.add_middleware(StepUpMiddleware, guard=guard, rules=rules, default="public")
+
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="not a generator"):
+            guarded_routes(app, guard)
+        with pytest.raises(ConfigurationError, match="not a generator"):
+            TestClient(app).post("/pay")
+
+
+@pytest.mark.parametrize(
+    "kind", [list, tuple, dict.fromkeys, lambda rules: dict(enumerate(rules)).values()]
+)
+def test_rules_may_be_any_collection(kind: Any, guard: StepUpGuard) -> None:
+    """Whatever can be read twice."""
+    app = Starlette(routes=[Route("/pay", anything, methods=["POST"])])
+    rules = kind([StepUpRule("/pay", POLICY)])
+    app.add_middleware(StepUpMiddleware, guard=guard, rules=rules, default="public")
+
+    for _ in range(2):
+        assert not guarded_routes(app, guard)[0].is_open
+        assert TestClient(app).post("/pay").status_code == 401
 
 
 def test_no_default_is_step_up(guard: StepUpGuard) -> None:

@@ -1,13 +1,15 @@
 """StepUpRule: exact and loose matching, order, methods, refused arguments."""
 
 import re
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
 
 from fastapi_stepup import StepUpGuard, StepUpMiddleware, StepUpPolicy, StepUpRule
 from fastapi_stepup.errors import ConfigurationError
-from fastapi_stepup.web.rules import Access, Protection, RuleTable
+from fastapi_stepup.web.rule_table import Protection, RuleTable
+from fastapi_stepup.web.rules import HTTP_METHODS, Access
 from tests.support.attack_requests import anything
 from tests.support.exchange import is_open, listed
 
@@ -111,6 +113,72 @@ def test_methods_of_a_protecting_rule(guard: StepUpGuard) -> None:
     assert required([rule], "/x", None, "public") == (POLICY,)
 
 
+@pytest.mark.parametrize("path", ["/x", "/X", "/x/", "//x", "/%78"])
+@pytest.mark.parametrize(
+    ("methods", "covered", "not_covered"),
+    [
+        pytest.param(["GET"], ["GET", "HEAD", "get", "PROPFIND"], ["POST", "OPTIONS"], id="get"),
+        pytest.param(["HEAD"], ["HEAD", "FOO"], ["GET", "POST"], id="head"),
+        pytest.param(["POST"], ["POST", "FOO"], ["GET", "HEAD", "PUT"], id="post"),
+        pytest.param(None, ["GET", "HEAD", "POST", "FOO"], [], id="all"),
+    ],
+)
+def test_both_ways_of_matching_cover_the_same_methods(
+    path: str, methods: Any, covered: list[str], not_covered: list[str], guard: StepUpGuard
+) -> None:
+    """Exactly and loosely: its own, `HEAD` with `GET`, and unknown ones."""
+    app = listed(guard, StepUpRule("/x", POLICY, methods=methods))
+
+    assert [m for m in covered if is_open(app, path, m)] == []
+    assert [m for m in not_covered if not is_open(app, path, m)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "exactly", "loosely"),
+    [
+        ("/pay", "POST", True, True),
+        ("/PAY/", "POST", False, True),
+        ("//pay", "POST", False, True),
+        ("/%50ay", "POST", False, True),
+        ("/%2550ay", "POST", False, False),
+        ("/PAY/", "GET", False, False),
+        ("/payx", "POST", False, False),
+    ],
+)
+def test_a_rule_says_what_it_matches(
+    path: str, method: str, *, exactly: bool, loosely: bool
+) -> None:
+    """Asked by itself; a path is decoded once."""
+    rule = StepUpRule("/pay", POLICY, methods=["POST"])
+
+    assert rule.matches(path, method) is exactly
+    assert rule.matches_loosely(path, method) is loosely
+    assert not StepUpRule("/pay", "public").matches_loosely(path, method)
+
+
+def test_http_methods() -> None:
+    """The methods that a rule may name; others are unknown, and so covered by every rule."""
+    assert (
+        {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} | {"OPTIONS", "QUERY", "TRACE", "CONNECT"}
+    ) == HTTP_METHODS
+
+
+def test_a_rule_cannot_be_changed() -> None:
+    """Nor its patterns."""
+    rule = StepUpRule("/pay", POLICY)
+
+    for name in ("path", "require", "methods", "_exact"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(rule, name, None)
+
+
+def test_methods_may_be_a_generator() -> None:
+    """They are read once."""
+    rule = StepUpRule("/pay", POLICY, methods=(name for name in ("GET", "POST")))
+
+    assert rule.methods == frozenset({"GET", "POST"})
+
+
 def test_the_first_rule_that_matches_wins() -> None:
     """The order is the developer's, and the default comes last."""
     rules = [
@@ -178,6 +246,7 @@ def test_rules_compare_by_what_they_say() -> None:
         "/{}",
         "/{id:unknown}",
         "/{id}/{id}",
+        "/" + 2048 * "x",
         re.compile("/regex"),
         None,
         b"/bytes",

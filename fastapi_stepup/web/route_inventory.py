@@ -1,14 +1,12 @@
 """guarded_routes: the guarded and the open routes of an app."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from fastapi import routing
-from starlette.convertors import Convertor
 from starlette.endpoints import HTTPEndpoint
-from starlette.routing import Host, Mount, WebSocketRoute, compile_path
+from starlette.routing import Host, Mount, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -18,21 +16,13 @@ from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.dependencies import RequireSession
 from fastapi_stepup.web.markers import marked
 from fastapi_stepup.web.middleware import StepUpMiddleware
-from fastapi_stepup.web.rules import HTTP_METHODS, Access, RuleTable
+from fastapi_stepup.web.rule_coverage import required_everywhere
+from fastapi_stepup.web.rules import HTTP_METHODS, Access
 
 EntryPoint = Literal["dependency", "middleware", "decorator", "helper"]
 
 WEBSOCKET: Final = "WEBSOCKET"
 ANY_METHOD: Final = "*"
-
-# Values of a parameter: a plain one, and for texts one that no other kind takes.
-_SAMPLES: Final[dict[str, tuple[str, str]]] = {
-    "StringConvertor": ("1", "~"),
-    "PathConvertor": ("1", "~/~"),
-    "UUIDConvertor": ("00000000-0000-4000-8000-000000000000",) * 2,
-}
-
-_PREFIX: Final = re.compile(r"/\*$")
 
 # FastAPI 0.137 and later keep included routers as nodes that have no path.
 _flat: Final[Callable[[Iterable[Any]], Iterable[Any]]] = getattr(
@@ -184,29 +174,12 @@ def _asked(middleware: StepUpMiddleware, prefix: str, path: str, method: str) ->
         methods = (None,)
     elif method == ANY_METHOD:
         methods = (None, ANY_METHOD, *HTTP_METHODS)
-    table = RuleTable(middleware.rules, middleware.default)
-    variants = [
-        table.required(relative or "/", each)
-        for relative in _relative_samples(middleware, prefix, path)
-        for each in methods
-    ]
+    relative = path.removeprefix(prefix) or "/"
+    variants = [required_everywhere(middleware.table, relative, each) for each in methods]
     if () in variants:
         return ()
     accesses = dict.fromkeys(access for variant in variants for access in variant)
     return tuple(("middleware", access) for access in accesses)
-
-
-def _relative_samples(middleware: StepUpMiddleware, prefix: str, path: str) -> Iterator[str]:
-    """Yield paths of a route, as the middleware sees them: usual ones and those that it opens."""
-    roots = sample_paths(prefix)
-    for root, sample in zip(roots, sample_paths(path), strict=True):
-        yield sample[len(root) :]
-    pattern, *_ = compile_path(path)
-    for rule in middleware.rules:
-        if rule.require == "public":
-            for sample in sample_paths(_PREFIX.sub("/{_below:path}", rule.path)):
-                if pattern.fullmatch(roots[0] + sample):
-                    yield sample
 
 
 def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, Access]]:
@@ -229,19 +202,3 @@ def _decorated(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, Acc
         if access is not None:
             yield ("helper" if access == "public" else "decorator"), access
         endpoint = getattr(endpoint, "__wrapped__", None)
-
-
-def sample_paths(template: str) -> tuple[str, str]:
-    """Return two paths that match *template*: with plain values as parameters, and odd ones."""
-    if "{" not in template:
-        return template, template
-    _, path_format, convertors = compile_path(template)
-
-    def filled(variant: int) -> str:
-        return path_format.format(**{n: _sample(c)[variant] for n, c in convertors.items()})
-
-    return filled(0), filled(1)
-
-
-def _sample(convertor: Convertor[Any]) -> tuple[str, str]:
-    return _SAMPLES.get(type(convertor).__name__, ("1", "1"))

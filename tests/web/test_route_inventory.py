@@ -1,6 +1,7 @@
 """`guarded_routes`: the entry points in front of each route, and the open routes."""
 
 import functools
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -271,6 +272,52 @@ def test_a_route_says(methods: Any, found: Any, expected: Any) -> None:
     route = GuardedRoute("/a", frozenset(methods), found)
 
     assert (route.is_open, route.mutates, route.asks_step_up) == expected
+
+
+def test_methods_of_endpoints(guard: StepUpGuard, tmp_path: Path) -> None:
+    """A class has those that it handles or lists; an ASGI app has any; files have two."""
+
+    class Endpoint(HTTPEndpoint):
+        """An endpoint."""
+
+        get = staticmethod(plain)
+        delete = staticmethod(plain)
+
+    class Raw:
+        """An ASGI app as a class: Starlette constructs it with the scope."""
+
+        def __init__(self, *_: Any) -> None: ...
+
+    app = Starlette(
+        routes=[
+            Route("/class", Endpoint),
+            Route("/listed", Endpoint, methods=["DELETE"]),
+            Route("/raw", Raw),
+            Mount("/files", StaticFiles(directory=tmp_path)),
+        ]
+    )
+
+    assert [(r.path, set(r.methods), r.mutates) for r in guarded_routes(app, guard)] == [
+        ("/class", {"GET", "DELETE"}, True),
+        ("/listed", {"DELETE"}, True),
+        ("/raw", {"*"}, True),
+        ("/files/{path:path}", {"GET", "HEAD"}, False),
+    ]
+
+
+def test_a_route_cannot_be_changed() -> None:
+    """What a test has read stays."""
+    route = GuardedRoute("/a", frozenset(), ())
+
+    with pytest.raises(FrozenInstanceError):
+        route.path = "/b"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE"])
+def test_safe_methods_do_not_mutate(method: str) -> None:
+    """RFC 9110 section 9.2.1; any other does, beside them too."""
+    assert not GuardedRoute("/a", frozenset({method}), ()).mutates
+    assert GuardedRoute("/a", frozenset({method, "QUERY"}), ()).mutates
 
 
 def test_routes_without_a_path_count_as_the_root(guard: StepUpGuard) -> None:

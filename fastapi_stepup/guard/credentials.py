@@ -7,6 +7,7 @@ from typing import Final, Literal, NamedTuple
 from starlette.requests import HTTPConnection
 
 from fastapi_stepup._immutable import SetOnce
+from fastapi_stepup._urls import serialized_origin
 from fastapi_stepup.errors import (
     ConfigurationError,
     CrossSiteRequest,
@@ -19,8 +20,6 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _AUTHORIZATION_LENGTH: Final = len(b"authorization")
 _COOKIE_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BEARER: Final = re.compile(r"[ \t]*bearer(?![!#$%&'*+.^_`|~0-9a-z-])", re.IGNORECASE | re.ASCII)
-_ORIGIN: Final = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
-_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _HTTP_SCHEMES: Final = {"ws": "http", "wss": "https"}
 
 
@@ -70,10 +69,10 @@ class CredentialReader(SetOnce):
         self.refresh_cookie = refresh_cookie
         several = isinstance(allowed_origins, Iterable) and not isinstance(allowed_origins, str)
         listed = tuple(allowed_origins) if several else (None,)
-        if None in map(_origin, listed):
+        if None in map(serialized_origin, listed):
             msg = 'allowed_origins is a tuple of origins such as "https://app.example.com".'
             raise ConfigurationError(msg)
-        self.allowed_origins: frozenset[str | None] = frozenset(map(_origin, listed))
+        self.allowed_origins: frozenset[str | None] = frozenset(map(serialized_origin, listed))
 
     def read(self, connection: HTTPConnection) -> Credential:
         """Return the session token that *connection* presents.
@@ -112,8 +111,11 @@ class CredentialReader(SetOnce):
         without an `Origin` field, or for any other origin.
         """
         origins = _fields(connection, b"origin")
-        origin = _origin(origins[0]) if len(origins) == 1 else None
-        if origin is None or origin not in {*self.allowed_origins, _own_origin(connection)}:
+        origin = serialized_origin(origins[0]) if len(origins) == 1 else None
+        if origin is None or origin not in {
+            *self.allowed_origins,
+            _own_origin(connection),
+        }:
             return None
         return origins[0].lower()
 
@@ -147,7 +149,7 @@ class CredentialReader(SetOnce):
             return
         origins = _fields(connection, b"origin")
         sites = _fields(connection, b"sec-fetch-site")
-        origin = _origin(origins[0]) if len(origins) == 1 else None
+        origin = serialized_origin(origins[0]) if len(origins) == 1 else None
         if origin is not None and origin in self.allowed_origins:
             return
         # Sec-Fetch-Site is written by the browser and cannot be set by a page.
@@ -185,16 +187,11 @@ def _fields(connection: HTTPConnection, name: bytes) -> list[str]:
     ]
 
 
-def _origin(value: object) -> str | None:
-    """Return a serialised origin (RFC 6454 section 6.2) in its usual form, else `None`."""
-    found = _ORIGIN.fullmatch(value.lower()) if isinstance(value, str) else None
-    if found is None:
-        return None
-    scheme, host, port = found.groups()
-    return f"{scheme}://{host}:{port or _DEFAULT_PORTS[scheme]}"
-
-
 def _own_origin(connection: HTTPConnection) -> str | None:
     hosts = _fields(connection, b"host")
     scheme = connection.scope.get("scheme", "http")
-    return _origin(f"{_HTTP_SCHEMES.get(scheme, scheme)}://{hosts[0]}") if len(hosts) == 1 else None
+    return (
+        serialized_origin(f"{_HTTP_SCHEMES.get(scheme, scheme)}://{hosts[0]}")
+        if len(hosts) == 1
+        else None
+    )

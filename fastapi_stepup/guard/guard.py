@@ -1,92 +1,48 @@
 """StepUpGuard: a connection and a policy in, verified claims or the right refusal out."""
 
-import os
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
-from typing import Any, Final, Literal, Self
-from urllib.parse import quote
+from typing import Any, Literal, Self, get_args
 
 import httpx
-from starlette.exceptions import WebSocketException
 from starlette.requests import HTTPConnection
-from starlette.routing import NoMatchFound
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocket
 
 from fastapi_stepup._emitter import Emitter
-from fastapi_stepup._http import HTTPClient
 from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup._log import logger
-from fastapi_stepup._options import Duration, project_id as checked_project_id
-from fastapi_stepup._urls import checked_base_url, origin_of
-from fastapi_stepup.challenge import Challenge
-from fastapi_stepup.claims import CLAIMS_SCOPE_KEY, Claims
-from fastapi_stepup.errors import ConfigurationError, KeysUnavailable, StepUpError, StepUpRequired
-from fastapi_stepup.events import EventHook, ReportOnly
-from fastapi_stepup.guard.credentials import CredentialReader, header_fields
+from fastapi_stepup._options import Duration, one_of
+from fastapi_stepup.claims import Claims
+from fastapi_stepup.errors import ConfigurationError, KeysUnavailable, StepUpError
+from fastapi_stepup.events import EventHook
+from fastapi_stepup.guard.credentials import CredentialReader
+from fastapi_stepup.guard.factory import (
+    GuardParts,
+    PartsFactory,
+    base_url_from,
+    project_id_from,
+    reusable,
+)
+from fastapi_stepup.guard.refusals import Refusals
+from fastapi_stepup.guard.request_state import (
+    asked_policies,
+    drop_claims,
+    keep_claims,
+    keep_policy,
+    kept_claims,
+)
 from fastapi_stepup.policy.policy import StepUpPolicy
-from fastapi_stepup.providers.descope.client import DEADLINE, DescopeClient, base_url_for
+from fastapi_stepup.providers.descope.client import DescopeClient
 from fastapi_stepup.tokens.cache import CACHED_TOKENS
 from fastapi_stepup.tokens.jwks.cache import MAX_STALE, TTL, JWKSCache
 from fastapi_stepup.tokens.jwks.state import KeysHealth
 from fastapi_stepup.tokens.jws import MAX_TOKEN, TYPES
-from fastapi_stepup.tokens.verifier import (
-    LEEWAY,
-    RevocationHook,
-    TokenVerifier,
-)
+from fastapi_stepup.tokens.verifier import LEEWAY, RevocationHook, TokenVerifier
 
 Warmup = Literal["require", "best-effort", "lazy"]
-
-PROJECT_ID_VARIABLE: Final = "DESCOPE_PROJECT_ID"
-BASE_URL_VARIABLE: Final = "DESCOPE_BASE_URI"
-
-PRESENTED_SCOPE_KEY: Final = "fastapi_stepup.presented"
-POLICIES_SCOPE_KEY: Final = "fastapi_stepup.policies"
-
-_POLICY_VIOLATION: Final = 1008
-_DENIAL: Final = "websocket.http.response"
-
-
-@dataclass(frozen=True, slots=True)
-class HelperRoutes:
-    """Where a mounted helper router can be found: the names of its routes, and what it offers.
-
-    Args:
-        methods: What challenges list, in order.
-        uris: For each kind of method the names of its routes, by what a challenge calls them.
-        status_name: The name of the status route, if challenges shall name it.
-        flow_id: The Descope flow that front ends may run instead, if any.
-    """
-
-    methods: tuple[str, ...]
-    uris: Mapping[str, Mapping[str, str]]
-    status_name: str | None
-    flow_id: str | None
-
-    def described(self, path_for: Callable[[str], str]) -> dict[str, Any]:
-        """Return the problem's `step_up` member.
-
-        Args:
-            path_for: Gives the path of a route by its name.
-        """
-        paths = {
-            method: {uri: path_for(name) for uri, name in names.items()}
-            for method, names in self.uris.items()
-        }
-        # The contract's two members are those of OTP; every other method is under its own name.
-        member: dict[str, Any] = {**paths.pop("otp", {}), "methods": list(self.methods)}
-        if self.status_name is not None:
-            member["status_uri"] = path_for(self.status_name)
-        if self.flow_id is not None:
-            member["flow_id"] = self.flow_id
-        if paths:
-            member["uris"] = paths
-        return member
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +56,6 @@ class GuardHealth:
     ok: bool
     keys: KeysHealth
     report_only: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GuardParts:
-    """The parts of a guard that depend on where its outbound HTTP goes.
-
-    They belong together: what one of them learnt is never used with another set.
-
-    Args:
-        verifier: Verifies tokens with keys from there.
-        descope: Talks to Descope there.
-    """
-
-    verifier: TokenVerifier
-    descope: DescopeClient
-
-    @property
-    def keys(self) -> JWKSCache:
-        """Where the verifier finds keys."""
-        return self.verifier.keys
 
 
 class StepUpGuard(SetOnce):
@@ -164,27 +100,21 @@ class StepUpGuard(SetOnce):
         on_event: EventHook | Emitter | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        # The last one counts. The tuple is replaced, never changed: readers need no lock.
-        self._bundles: tuple[GuardParts, ...] = (GuardParts(verifier, descope),)
-        self._bundles_lock = threading.Lock()
+        # The last one counts. Adding, removing and reading one are atomic: no lock is needed.
+        self._bundles = [GuardParts(verifier, descope)]
         self._parts_on = parts_on
         self.credentials = credentials
         self.project_id: str = verifier.project_id
         self.base_url: str = descope.base_url
-        self.realm: str = _checked_realm(self.project_id if realm is None else realm)
-        if warmup not in ("require", "best-effort", "lazy"):
-            msg = f'warmup is "require", "best-effort" or "lazy", not {warmup!r}.'
-            raise ConfigurationError(msg)
-        if not isinstance(report_only, bool):
-            msg = f"report_only is True or False, not {report_only!r}."
-            raise ConfigurationError(msg)
-        self.warmup = warmup
-        self.report_only = report_only
+        self.warmup: Warmup = one_of("warmup", warmup, get_args(Warmup))
         self.clock = clock
-        self._emit = on_event if isinstance(on_event, Emitter) else Emitter(on_event)
-        if report_only:
-            logger.warning("Report-only mode: step-up is not enforced, refusals are reported.")
-        self._helper_routes: list[HelperRoutes] = []
+        self.refusals = Refusals(
+            realm=self.project_id if realm is None else realm,
+            report_only=report_only,
+            emit=on_event if isinstance(on_event, Emitter) else Emitter(on_event),
+        )
+        self.realm: str = self.refusals.realm
+        self.report_only: bool = self.refusals.report_only
 
     @classmethod
     def for_descope(
@@ -250,57 +180,28 @@ class StepUpGuard(SetOnce):
         Raises:
             ConfigurationError: Something cannot be used; the message says what to change.
         """
-        project = checked_project_id(
-            os.environ.get(PROJECT_ID_VARIABLE, "").strip() if project_id is None else project_id
-        )
-        name, chosen = "base_url", base_url
-        if chosen is None:
-            name, chosen = BASE_URL_VARIABLE, os.environ.get(BASE_URL_VARIABLE) or None
-        url = checked_base_url(name, base_url_for(project) if chosen is None else chosen)
-        emitter = Emitter(on_event)
-
-        def parts_on(
-            transport: httpx.AsyncBaseTransport | None, static: Mapping[str, Any] | None = None
-        ) -> GuardParts:
-            # Descope answers a sign-in when the message is sent, later than it answers for keys.
-            http = HTTPClient(transport, read_timeout=DEADLINE, total_timeout=DEADLINE)
-            descope = DescopeClient(project, base_url=url, http=http, clock=clock)
-            if static is None:
-                keys = JWKSCache(
-                    descope.keys_url,
-                    algorithms=algorithms,
-                    ttl=keys_ttl,
-                    max_stale=keys_max_stale,
-                    http=HTTPClient(transport),
-                    on_event=emitter,
-                    wall=clock,
-                )
-            else:
-                keys = JWKSCache.static(
-                    static, algorithms=algorithms, url=descope.keys_url, on_event=emitter
-                )
-            verifier = TokenVerifier(
-                keys,
-                project_id=project,
-                issuer_hosts={origin_of(url), origin_of(base_url_for(project))},
-                issuers=kept_issuers,
-                audience=kept_audience,
+        project = project_id_from(project_id)
+        emit = Emitter(on_event)
+        factory = PartsFactory(
+            project,
+            base_url_from(base_url, project),
+            keys=reusable(algorithms=algorithms, ttl=keys_ttl, max_stale=keys_max_stale),
+            verifier=reusable(
+                issuers=issuers,
+                audience=audience,
                 any_audience=any_audience,
-                types=kept_types,
+                types=types,
                 leeway=leeway,
                 max_lifetime=max_lifetime,
                 require_session_name=require_session_name,
                 max_token_size=max_token_size,
                 verdict_cache_size=verdict_cache_size,
                 is_revoked=is_revoked,
-                on_event=emitter,
-                clock=clock,
-            )
-            return GuardParts(verifier, descope)
-
-        # Iterators are good for one use; these are used again for each transport.
-        kept_issuers, kept_types, kept_audience = map(_kept, (issuers, types, audience))
-        parts = parts_on(transport, static_keys)
+            ),
+            emit=emit,
+            clock=clock,
+        )
+        parts = factory.make(transport, static_keys)
         return cls(
             verifier=parts.verifier,
             descope=parts.descope,
@@ -309,11 +210,11 @@ class StepUpGuard(SetOnce):
                 refresh_cookie=refresh_cookie,
                 allowed_origins=allowed_origins,
             ),
-            parts_on=parts_on,
+            parts_on=factory.make,
             realm=realm,
             warmup=warmup,
             report_only=report_only,
-            on_event=emitter,
+            on_event=emit,
             clock=clock,
         )
 
@@ -374,50 +275,16 @@ class StepUpGuard(SetOnce):
         try:
             claims = await self._claims(connection)
         except StepUpError as error:
-            raise self._refusal(connection, error) from None
+            raise self.refusals.shaped(connection, error) from None
         if policy is not None:
             try:
                 policy.enforce(claims, now=self.clock())
             except StepUpError as error:
-                if not self.reports(error.code):
-                    raise self._refusal(connection, error) from None
+                if not self.refusals.is_reported(error.code):
+                    raise self.refusals.shaped(connection, error) from None
         if connection.scope["type"] == "websocket":
-            self._remember(connection, policy)
+            keep_policy(connection, self, policy)
         return claims
-
-    async def admit(
-        self, connection: HTTPConnection, policy: StepUpPolicy | None = None
-    ) -> Claims | None:
-        """Do what `authorize` does, for a door that owes nobody claims.
-
-        In report-only mode it never refuses: it returns `None` where there is no valid session.
-
-        Raises:
-            StepUpError: As `authorize`.
-            WebSocketException: As `authorize`.
-        """
-        claims = None
-        try:
-            claims = await self._claims(connection)
-            if policy is not None:
-                policy.enforce(claims, now=self.clock())
-        except StepUpError as error:
-            if not self.reports(error.code):
-                raise self._refusal(connection, error) from None
-        if connection.scope["type"] == "websocket":
-            self._remember(connection, policy)
-        return claims
-
-    def reports(self, code: str) -> bool:
-        """Whether a refusal is only reported; says so to the operator if it is.
-
-        Args:
-            code: The problem code of the refusal.
-        """
-        if self.report_only:
-            logger.warning("Report only: a request passed that enforcement answers %s.", code)
-            self._emit(ReportOnly(code))
-        return self.report_only
 
     async def recheck(self, websocket: WebSocket) -> Claims:
         """Return the claims of a long-lived WebSocket if it would still be let in now.
@@ -431,16 +298,15 @@ class StepUpGuard(SetOnce):
             StepUpError: Instead, before the WebSocket is accepted, as `authorize`.
             LookupError: This guard never let the connection in.
         """
-        policies = websocket.scope.get(POLICIES_SCOPE_KEY, {}).get(self)
+        policies = asked_policies(websocket, self)
         if policies is None:
             msg = "recheck asks again what authorize asked before: authorize the WebSocket first."
             raise LookupError(msg)
         try:
             claims = await self._verified(websocket, self._parts)
         except StepUpError as error:
-            known = websocket.scope.get(CLAIMS_SCOPE_KEY, {})
-            websocket.scope[CLAIMS_SCOPE_KEY] = {g: c for g, c in known.items() if g is not self}
-            raise self._refusal(websocket, error) from None
+            drop_claims(websocket, self)
+            raise self.refusals.shaped(websocket, error) from None
         for policy in policies:
             await self.authorize(websocket, policy)
         return claims
@@ -451,68 +317,16 @@ class StepUpGuard(SetOnce):
 
     def _known(self, connection: HTTPConnection, parts: GuardParts) -> Claims | None:
         """Return the claims that are kept in the scope, if they still hold."""
-        scope = connection.scope
-        kept = scope.get(CLAIMS_SCOPE_KEY)
-        if kept is None:
+        claims = kept_claims(connection, self, parts)
+        # A WebSocket may live longer than its token.
+        if claims is None or claims.expires_at + parts.verifier.leeway <= self.clock():
             return None
-        claims: Claims | None = kept.get(self)
-        # Somebody may have copied the scope for another request, with another token; and a
-        # WebSocket may live longer than its token, or than the parts that verified it.
-        if (
-            claims is not None
-            and scope.get(PRESENTED_SCOPE_KEY, {}).get(self) == _presented(connection, parts)
-            and claims.expires_at + parts.verifier.leeway > self.clock()
-        ):
-            return claims
-        return None
+        return claims
 
     async def _verified(self, connection: HTTPConnection, parts: GuardParts) -> Claims:
         claims = await parts.verifier.verify(self.credentials.token(connection))
-        scope = connection.scope
-        scope[CLAIMS_SCOPE_KEY] = {**scope.get(CLAIMS_SCOPE_KEY, {}), self: claims}
-        presented = {**scope.get(PRESENTED_SCOPE_KEY, {}), self: _presented(connection, parts)}
-        scope[PRESENTED_SCOPE_KEY] = presented
+        keep_claims(connection, self, parts, claims)
         return claims
-
-    def _remember(self, connection: HTTPConnection, policy: StepUpPolicy | None) -> None:
-        """Keep what let a WebSocket in, for `recheck`."""
-        known = connection.scope.get(POLICIES_SCOPE_KEY, {})
-        asked = known.get(self, frozenset()) | ({policy} if policy else set())
-        connection.scope[POLICIES_SCOPE_KEY] = {**known, self: asked}
-
-    def _refusal(
-        self, connection: HTTPConnection, error: StepUpError
-    ) -> StepUpError | WebSocketException:
-        step_up = self._step_up_member(connection) if isinstance(error, StepUpRequired) else None
-        error.bind(realm=self.realm, **({} if step_up is None else {"step_up": step_up}))
-        if connection.scope["type"] == "websocket":
-            state = getattr(connection, "application_state", WebSocketState.CONNECTING)
-            deniable = _DENIAL in (connection.scope.get("extensions") or {})
-            if state is not WebSocketState.CONNECTING or not deniable:
-                return WebSocketException(_POLICY_VIOLATION, reason=error.code)
-        # The frames it went through hold the token, which error reporters collect.
-        return error.with_traceback(None)
-
-    def mount_helper_routes(self, routes: HelperRoutes) -> None:
-        """Tell the guard that a helper router exists, so that challenges can point to it."""
-        self._helper_routes.append(routes)
-
-    def _step_up_member(self, connection: HTTPConnection) -> dict[str, Any] | None:
-        """Return where to step up, as paths of this app; never built from the `Host` field."""
-        scope = connection.scope
-        outer_root = scope.get("app_root_path", scope.get("root_path", ""))
-        # The innermost app too: an outer one cannot name the routes of a named mount.
-        places: list[tuple[Any, str]] = [
-            (scope.get("router"), outer_root),
-            (scope.get("app"), scope.get("root_path", "")),
-        ]
-        for provider, root in places:
-            for routes in self._helper_routes:
-                try:
-                    return routes.described(partial(_path_of_route, provider, root))
-                except (NoMatchFound, AttributeError):
-                    continue  # Not mounted there, or not in an app that routes by name.
-        return None
 
     def health(self) -> GuardHealth:
         """Return the guard's state without touching the network."""
@@ -537,7 +351,7 @@ class StepUpGuard(SetOnce):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for parts in self._bundles:
+        for parts in tuple(self._bundles):
             await parts.keys.aclose()
 
     @asynccontextmanager
@@ -573,43 +387,11 @@ class StepUpGuard(SetOnce):
             )
             raise ConfigurationError(msg)
         parts = self._parts_on(transport)
-        with self._bundles_lock:
-            self._bundles = (*self._bundles, parts)
+        self._bundles.append(parts)
         try:
             yield
         finally:
-            with self._bundles_lock:
-                self._bundles = tuple(each for each in self._bundles if each is not parts)
+            self._bundles.remove(parts)
 
     def __repr__(self) -> str:
         return f"StepUpGuard(project_id={self.project_id!r})"
-
-
-def _path_of_this_host(root: str, path: str) -> str:
-    """Return *root* and *path* as a path of the same host, whatever a path parameter put in."""
-    joined = f"{root.rstrip('/')}{path}".lstrip("/")
-    return quote(f"/{joined}", safe="/:@!$&'()*+,;=", errors="replace")
-
-
-def _path_of_route(provider: Any, root: str, name: str) -> str:
-    return _path_of_this_host(root, provider.url_path_for(name))
-
-
-def _kept(values: Any) -> Any:
-    """Return *values* as something that can be read again, and all else as it is."""
-    return tuple(values) if isinstance(values, Iterator) else values
-
-
-def _presented(connection: HTTPConnection, parts: GuardParts) -> object:
-    """Return all that decides which token a connection presents, and whether it may."""
-    scope = connection.scope
-    return parts, scope.get("method"), scope.get("scheme"), tuple(header_fields(connection))
-
-
-def _checked_realm(realm: str) -> str:
-    try:
-        Challenge.bearer(realm=realm)
-    except (ValueError, TypeError):
-        msg = f"realm must be printable ASCII text, not {realm!r}."
-        raise ConfigurationError(msg) from None
-    return realm

@@ -13,7 +13,8 @@ from fastapi_stepup._options import some_of
 from fastapi_stepup._urls import checked_redirect_uri
 from fastapi_stepup.browser.assets import asset_routes
 from fastapi_stepup.errors import ConfigurationError
-from fastapi_stepup.guard.guard import HelperRoutes, StepUpGuard
+from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.guard.refusals import StepUpEndpoints
 from fastapi_stepup.providers.descope.requests import DELIVERIES, Delivery
 from fastapi_stepup.router.endpoints import NoStoreRoute, add_method_route, operation_id
 from fastapi_stepup.router.flow import StepUpFlow
@@ -120,8 +121,8 @@ def stepup_router(
             add_method_route(router, guard, route, name)
     status_name = f"stepup_status_{number}"
     add_status_routes(router, flow, built, status_name)
-    guard.mount_helper_routes(
-        HelperRoutes(
+    guard.refusals.mount(
+        StepUpEndpoints(
             methods=tuple(offer for method in built for offer in method.offers()),
             uris=uris,
             # The plain router answers what it always did; clients that know more ask for more.

@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket
 from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup.errors import ConfigurationError, StepUpError
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.guard.report_only import authorize_or_report
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.responses import problem_response
 from fastapi_stepup.web.rule_table import RuleTable
@@ -96,11 +97,11 @@ class StepUpMiddleware(SetOnce):
             try:
                 for protection in required:
                     policy = protection if isinstance(protection, StepUpPolicy) else None
-                    await self.guard.admit(connection, policy)
+                    await authorize_or_report(self.guard, connection, policy)
             except (StepUpError, WebSocketException) as error:
                 await _answer(error, scope, receive, send)
                 return
-            if is_unroutable and not self.guard.reports(_NOT_FOUND):
+            if is_unroutable and not self.guard.refusals.is_reported(_NOT_FOUND):
                 await _answer(_no_such_path(scope), scope, receive, send)
                 return
         await self.app(scope, receive, send)

@@ -38,6 +38,7 @@ from fastapi_stepup.errors import (
     Unauthenticated,
 )
 from fastapi_stepup.events import Event, ReportOnly
+from fastapi_stepup.guard.report_only import authorize_or_report
 from fastapi_stepup.testing import DescopeEmulator, SigningKey, assert_step_up_challenge
 
 ANN = "ann@example.com"
@@ -429,13 +430,13 @@ async def test_admit_does_what_authorize_does(guard: StepUpGuard, descope: Desco
     """The door that owes nobody claims refuses all the same."""
     ann = descope.step_up(ANN, age=100)
 
-    claims = await guard.admit(request_with(ann.headers), StepUpPolicy(max_age=200))
+    claims = await authorize_or_report(guard, request_with(ann.headers), StepUpPolicy(max_age=200))
     assert claims is not None
     assert claims.subject == ann.user_id
     with pytest.raises(StepUpRequired):
-        await guard.admit(request_with(ann.headers), StepUpPolicy(max_age=60))
+        await authorize_or_report(guard, request_with(ann.headers), StepUpPolicy(max_age=60))
     with pytest.raises(Unauthenticated):
-        await guard.admit(request_with({}))
+        await authorize_or_report(guard, request_with({}))
 
 
 @pytest.mark.anyio
@@ -449,8 +450,8 @@ async def test_report_only_lets_pass_and_says_so(
     with descope.attach(guard):
         plain = request_with(descope.sign_in(ANN).headers)
         assert (await guard.authorize(plain, StepUpPolicy())).stepped_up is False
-        assert await guard.admit(plain, StepUpPolicy()) is not None
-        assert await guard.admit(request_with({}), StepUpPolicy()) is None
+        assert await authorize_or_report(guard, plain, StepUpPolicy()) is not None
+        assert await authorize_or_report(guard, request_with({}), StepUpPolicy()) is None
         with pytest.raises(Unauthenticated):
             await guard.authorize(request_with({}), StepUpPolicy())
 

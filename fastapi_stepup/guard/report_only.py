@@ -1,0 +1,32 @@
+"""Authorizing for entry points that owe nobody claims: report-only mode refuses nothing there."""
+
+from starlette.exceptions import WebSocketException
+from starlette.requests import HTTPConnection
+
+from fastapi_stepup.claims import Claims
+from fastapi_stepup.errors import StepUpError
+from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.guard.request_state import keep_policy
+from fastapi_stepup.policy.policy import StepUpPolicy
+
+
+async def authorize_or_report(
+    guard: StepUpGuard, connection: HTTPConnection, policy: StepUpPolicy | None = None
+) -> Claims | None:
+    """Do what `StepUpGuard.authorize` does, and in report-only mode report its refusal.
+
+    Returns `None` where there is no valid session and the refusal was only reported.
+
+    Raises:
+        StepUpError: As `authorize`.
+        WebSocketException: As `authorize`.
+    """
+    try:
+        return await guard.authorize(connection, policy)
+    except (StepUpError, WebSocketException) as refusal:
+        code = refusal.code if isinstance(refusal, StepUpError) else refusal.reason
+        if not guard.refusals.is_reported(code):
+            raise
+    if connection.scope["type"] == "websocket":
+        keep_policy(connection, guard, policy)
+    return None

@@ -1,0 +1,65 @@
+"""What guards keep in the ASGI scope of a connection.
+
+Each entry is a mapping from the guard to its own value: several guards may serve one request.
+A mapping is replaced, never changed, because a copy of the scope shares it.
+"""
+
+from typing import Final
+
+from starlette.requests import HTTPConnection
+
+from fastapi_stepup.claims import CLAIMS_SCOPE_KEY, Claims
+from fastapi_stepup.guard.credentials import header_fields
+from fastapi_stepup.policy.policy import StepUpPolicy
+
+PRESENTED_SCOPE_KEY: Final = "fastapi_stepup.presented"
+POLICIES_SCOPE_KEY: Final = "fastapi_stepup.policies"
+
+
+def kept_claims(connection: HTTPConnection, owner: object, verified_by: object) -> Claims | None:
+    """Return the claims that *owner* kept, if they still belong to this connection.
+
+    They do not when the scope was copied for a request with another credential, nor when other
+    parts of the guard verified them. Does not check times.
+    """
+    scope = connection.scope
+    claims: Claims | None = (scope.get(CLAIMS_SCOPE_KEY) or {}).get(owner)
+    if claims is None:
+        return None
+    presented = scope.get(PRESENTED_SCOPE_KEY, {}).get(owner)
+    return claims if presented == _credential_fingerprint(connection, verified_by) else None
+
+
+def keep_claims(
+    connection: HTTPConnection, owner: object, verified_by: object, claims: Claims
+) -> None:
+    """Keep *claims* for *owner*; `claims_from` finds them there."""
+    scope = connection.scope
+    presented = _credential_fingerprint(connection, verified_by)
+    scope[CLAIMS_SCOPE_KEY] = {**scope.get(CLAIMS_SCOPE_KEY, {}), owner: claims}
+    scope[PRESENTED_SCOPE_KEY] = {**scope.get(PRESENTED_SCOPE_KEY, {}), owner: presented}
+
+
+def drop_claims(connection: HTTPConnection, owner: object) -> None:
+    """Forget the claims that *owner* kept."""
+    known = connection.scope.get(CLAIMS_SCOPE_KEY, {})
+    connection.scope[CLAIMS_SCOPE_KEY] = {g: c for g, c in known.items() if g is not owner}
+
+
+def keep_policy(connection: HTTPConnection, owner: object, policy: StepUpPolicy | None) -> None:
+    """Keep that *owner* let the connection in by *policy*; `None` stands for a session alone."""
+    known = connection.scope.get(POLICIES_SCOPE_KEY, {})
+    asked = known.get(owner, frozenset()) | ({policy} if policy else set())
+    connection.scope[POLICIES_SCOPE_KEY] = {**known, owner: asked}
+
+
+def asked_policies(connection: HTTPConnection, owner: object) -> frozenset[StepUpPolicy] | None:
+    """Return the policies by which *owner* let the connection in; `None` if it never did."""
+    asked: frozenset[StepUpPolicy] | None = connection.scope.get(POLICIES_SCOPE_KEY, {}).get(owner)
+    return asked
+
+
+def _credential_fingerprint(connection: HTTPConnection, verified_by: object) -> object:
+    """Return all that decides which token a connection presents, and whether it may."""
+    scope = connection.scope
+    return verified_by, scope.get("method"), scope.get("scheme"), tuple(header_fields(connection))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 import httpx
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -105,23 +107,29 @@ def create_app(settings: Settings) -> FastAPI:
     async def sign_in_first(_: Request, wish: SignInFirst) -> Response:
         return RedirectResponse(f"/sign-in?next={wish.page}", HTTPStatus.SEE_OTHER)
 
-    def sorry(
+    async def sorry(
         request: Request, status: int, text: str, headers: Mapping[str, str] | None
     ) -> Response:
         if "text/html" not in request.headers.get("accept", ""):
             return JSONResponse({"detail": text}, status, headers)
         title = TITLES.get(status, "That did not work")
-        page = views.page(request, "error.html", None, status=status, title=title, text=text)
+        claims = await access.visitor(request)
+        page = await run_in_threadpool(
+            partial(views.page, status=status, title=title, text=text),
+            request,
+            "error.html",
+            claims,
+        )
         page.headers.update(headers or {})
         return page
 
     @app.exception_handler(AnyHTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        return sorry(request, error.status_code, error.detail, error.headers)
+        return await sorry(request, error.status_code, error.detail, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def misfit(request: Request, _: RequestValidationError) -> Response:
-        return sorry(request, 422, "Some of what was sent is not what this page takes.", None)
+        return await sorry(request, 422, "Some of what was sent is not what this page takes.", None)
 
     return app
 

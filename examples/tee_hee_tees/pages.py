@@ -119,7 +119,8 @@ def account_pages(views: Views, access: PageAccess, store: Store) -> APIRouter:
 
     @routes.get("/orders")
     def orders(request: Request, claims: Shopper) -> Response:
-        return views.page(request, "orders.html", claims, orders=store.orders(claims.subject))
+        orders = store.orders(claims.subject)
+        return views.page(request, "orders.html", claims, orders=orders, shirts=SHIRTS)
 
     @routes.get("/orders/{reference}")
     def order(request: Request, claims: Shopper, reference: str) -> Response:
@@ -131,6 +132,7 @@ def account_pages(views: Views, access: PageAccess, store: Store) -> APIRouter:
 
     @routes.get("/profile")
     def profile(request: Request, claims: Shopper) -> Response:
-        return views.page(request, "profile.html", claims)
+        address = store.address(claims.subject)
+        return views.page(request, "profile.html", claims, address=address)
 
     return routes

@@ -120,6 +120,7 @@ class SignInPages:
             who = await self.sign_in.verify(email, form.code.replace(" ", ""))
         except errors.StepUpError as error:
             return self._again(request, "code.html", error, next=form.next, email=email)
+        await run_in_threadpool(self.store.remember_address, who.claims.subject, email)
         return await self._welcome(who, form.next, picked)
 
     async def sign_out(self, refresh_token: RefreshToken = None) -> Response:

@@ -43,6 +43,10 @@ CREATE TABLE IF NOT EXISTS refunds (
     refunded_at INTEGER NOT NULL,
     refunded_by TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS addresses (
+    subject TEXT PRIMARY KEY,
+    address TEXT NOT NULL
+);
 CREATE INDEX IF NOT EXISTS orders_of_a_subject ON orders (subject, placed_at);
 CREATE INDEX IF NOT EXISTS lines_of_an_order ON order_lines (reference);
 """
@@ -92,10 +96,11 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order as it was placed, and when it was paid back, if it was."""
+    """An order as it was placed, by whom, and when it was paid back, if it was."""
 
     reference: str
     subject: str
+    address: str | None
     placed_at: datetime
     refunded_at: datetime | None
     lines: tuple[OrderLine, ...]
@@ -126,6 +131,23 @@ class Store:
                 yield connection
         finally:
             connection.close()
+
+    def remember_address(self, subject: str, address: str) -> None:
+        """Keep the address that *subject* signed in with, so that people see it and no id."""
+        with self._connection() as connection:
+            connection.execute(
+                "INSERT INTO addresses (subject, address) VALUES (?, ?)"
+                " ON CONFLICT DO UPDATE SET address = excluded.address",
+                (subject, address),
+            )
+
+    def address(self, subject: str) -> str | None:
+        """Return the address that *subject* signed in with last, if the shop saw it."""
+        with self._connection() as connection:
+            found = connection.execute(
+                "SELECT address FROM addresses WHERE subject = ?", (subject,)
+            ).fetchone()
+        return None if found is None else str(found[0])
 
     def cart(self, subject: str) -> list[CartLine]:
         """Return what *subject* has in the cart; shirts that left the catalogue are left out."""
@@ -237,15 +259,18 @@ class Store:
     def _orders(self, subject: str | None) -> list[Order]:
         with self._connection() as connection:
             orders = connection.execute(
-                "SELECT reference, subject, placed_at, refunded_at"
+                "SELECT reference, orders.subject, address, placed_at, refunded_at"
                 " FROM orders LEFT JOIN refunds USING (reference)"
-                " WHERE subject = coalesce(?, subject) ORDER BY placed_at DESC, orders.rowid DESC",
+                " LEFT JOIN addresses USING (subject)"
+                " WHERE orders.subject = coalesce(?, orders.subject)"
+                " ORDER BY placed_at DESC, orders.rowid DESC",
                 (subject,),
             ).fetchall()
             return [
                 Order(
                     reference,
                     owner,
+                    address,
                     _moment(placed_at),
                     None if refunded_at is None else _moment(refunded_at),
                     tuple(
@@ -257,7 +282,7 @@ class Store:
                         )
                     ),
                 )
-                for reference, owner, placed_at, refunded_at in orders
+                for reference, owner, address, placed_at, refunded_at in orders
             ]
 
 

@@ -33,7 +33,7 @@ class Views:
         self.store = store
         self.people = people
         self.templates = Jinja2Templates(HERE / "templates")
-        self.templates.env.filters |= {"euros": euros, "day": day, "pretty": pretty}
+        self.templates.env.filters |= {"euros": euros, "day": day, "mask": mask, "pretty": pretty}
 
     def page(
         self,
@@ -67,6 +67,12 @@ def day(moment: datetime | float) -> str:
     if not isinstance(moment, datetime):
         moment = datetime.fromtimestamp(moment, UTC)
     return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+
+
+def mask(address: str) -> str:
+    """Return an address as Descope masks it, such as `a**@example.com`."""
+    name, _, host = address.partition("@")
+    return f"{name[:1]}**@{host}"
 
 
 def pretty(claims: Mapping[str, Any]) -> str:

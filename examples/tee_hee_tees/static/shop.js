@@ -1,7 +1,9 @@
 // The shop's script. Asking for the step-up is left to stepup.js; the rest of it is this demo's own:
 // it shows what was said on the wire, and puts the demo inbox where the code is asked for.
 
-const TRACE = "tee-hee-tees.trace";
+// The receipt shows what was said in the cart; other pages show what was said on them.
+const { here } = document.body.dataset;
+const TRACE = `tee-hee-tees.trace.${here === "orders" ? "cart" : here}`;
 const SIGN_IN_AGAIN = ["unauthenticated", "invalid_token", "refresh_token_required"];
 const NO_CONNECTION = "The shop cannot be reached. Check your connection and try again.";
 const $ = (selector, root = document) => root.querySelector(selector);
@@ -58,7 +60,7 @@ async function noted(input, init) {
   sessionStorage.setItem(TRACE, JSON.stringify([...conversation(), entry]));
   showConversation();
   if (SIGN_IN_AGAIN.includes(reply.code)) {
-    location.assign(`/sign-in?next=${document.body.dataset.here}`);
+    location.assign(`/sign-in?next=${here}`);
     await new Promise(() => {}); // the page is on its way out
   }
   if (pathname.endsWith("/start")) refreshInbox();
@@ -149,6 +151,7 @@ if (script) {
   const work = async (button, cancelled, action) => {
     const status = $("[data-status]");
     button.disabled = true;
+    button.ariaBusy = "true";
     status.textContent = "";
     sessionStorage.removeItem(TRACE);
     try {
@@ -157,6 +160,7 @@ if (script) {
       status.textContent = inWords(error, cancelled);
     } finally {
       button.disabled = false;
+      button.ariaBusy = null;
       button.focus();
     }
   };
@@ -192,6 +196,18 @@ if (script) {
     }),
   );
 }
+
+// -- Forms ----------------------------------------------------------------------------------
+
+// Without a script a button does it.
+document.addEventListener("change", ({ target }) => {
+  const form = target.closest("[data-submit-on-change]");
+  if (form?.reportValidity()) form.requestSubmit();
+});
+
+document.addEventListener("submit", (event) => {
+  if (!event.defaultPrevented) event.submitter?.setAttribute("aria-busy", "true");
+});
 
 // A page that the browser kept may show a cart that was ordered since.
 addEventListener("pageshow", (event) => event.persisted && location.reload());

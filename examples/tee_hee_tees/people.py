@@ -42,8 +42,9 @@ class People:
 
     @property
     def inbox(self) -> list[Message]:
-        """What was "sent" lately, the newest first."""
-        return self.descope.outbox[: -INBOX_SIZE - 1 : -1]
+        """The last messages whose codes still work, the newest first."""
+        live = [message for message in self.descope.outbox if self.descope.is_live(message)]
+        return live[: -INBOX_SIZE - 1 : -1]
 
     @property
     def app_code(self) -> str:

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from examples.tee_hee_tees.app import Settings, create_app
 from examples.tee_hee_tees.catalogue import SHIRTS, Size, euros
-from examples.tee_hee_tees.people import STAFF_ROLE
+from examples.tee_hee_tees.people import STAFF, STAFF_ROLE
 from examples.tee_hee_tees.store import Store
 from examples.tee_hee_tees.views import pretty
 from fastapi_stepup.testing import DescopeEmulator
@@ -286,3 +286,34 @@ def test_price_tags_and_claims_read_well() -> None:
     assert pretty({"su": True, "amr": ("email",)}) == (
         '{\n  "su": true,\n  "amr": [\n    "email"\n  ]\n}'
     )
+
+
+def test_used_code_is_not_offered_again(shop: Shop) -> None:
+    """The inbox shows a code until it was entered."""
+    shop.post("/sign-in", {"email": "ann@example.com", "next": "home"})
+    code = shop.descope.outbox[-1].code
+    assert code in shop.browser.get("/inbox").text
+    shop.post("/sign-in/code", {"code": code, "next": "home"})
+    assert code not in shop.browser.get("/inbox").text
+
+
+def test_error_page_keeps_the_navigation(shop: Shop) -> None:
+    """A signed-in user who is lost still sees their pages, and the way out."""
+    shop.sign_in()
+    page = shop.browser.get("/nowhere", headers={"Accept": "text/html"})
+    assert page.status_code == 404
+    assert 'href="/orders"' in page.text
+    assert "Sign out" in page.text
+
+
+def test_people_see_addresses_and_not_ids(shop: Shop) -> None:
+    """The profile shows the user's own address, the refund desk a masked one."""
+    shop.sign_in()
+    assert "ann@example.com" in shop.browser.get("/profile").text
+    shop.store.add(shop.subject, SHIRTS["free-hugs"], Size.M, 1)
+    shop.store.place_order(shop.subject)
+    ann = shop.subject
+    shop.sign_in(STAFF)
+    desk = shop.browser.get("/refunds").text
+    assert "a**@example.com" in desk
+    assert ann not in desk

@@ -315,3 +315,21 @@ def test_unknown_delivery_method_is_not_found(caller: Caller, action: str) -> No
     """Only the four delivery methods have endpoints."""
     body = {"loginId": "bob@example.com" if action == "signup" else "ann@example.com", "code": "1"}
     assert error_of(caller.post(f"otp/{action}/pigeon", body)) == (404, "E011001")
+
+
+def test_emulator_tells_which_code_still_works(
+    caller: Caller, emulator: DescopeEmulator, clock: Clock
+) -> None:
+    """A code is live until it is used, replaced or expired."""
+    caller.start()
+    first = emulator.outbox[-1]
+    assert emulator.is_live(first)
+    caller.start()
+    second = emulator.outbox[-1]
+    assert [emulator.is_live(message) for message in (first, second)] == [False, True]
+    caller.verify(second.code)
+    assert not emulator.is_live(second)
+
+    caller.start()
+    clock.now += 3600
+    assert not emulator.is_live(emulator.outbox[-1])

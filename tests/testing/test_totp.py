@@ -1,9 +1,13 @@
 """Authenticator apps: enrolment, verification and step-up."""
 
+import base64
+import io
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx2
 import pytest
+import segno
+from PIL import Image
 
 from fastapi_stepup.testing import DescopeEmulator, Tokens
 from tests.testing.conftest import Caller, Clock, error_of
@@ -93,3 +97,13 @@ def test_unknown_user_has_no_app(emulator: DescopeEmulator) -> None:
     for shown in (emulator.totp_secret, emulator.totp_code):
         with pytest.raises(LookupError, match="no user"):
             shown("nobody")
+
+
+def test_enrolment_comes_with_a_qr_code(caller: Caller, ann: Tokens) -> None:
+    """The picture has as many modules as a code for the URL needs, in black and white."""
+    reply = caller.post("totp/update", {"loginId": ANN}, token=ann.refresh_token).json()
+    picture = Image.open(io.BytesIO(base64.b64decode(reply["image"]))).convert("L")
+
+    modules = segno.make(reply["provisioningURL"], micro=False).symbol_size()[0]
+    assert picture.size == (4 * modules, 4 * modules)
+    assert {shade for _, shade in picture.getcolors() or []} == {0, 255}

@@ -288,6 +288,11 @@ class PythonAPI:
         """The messages sent, oldest first: `outbox[-1].code` is the latest code."""
         return self._project.outbox
 
+    def is_live(self, message: Message) -> bool:
+        """Return whether the one-time code of *message* is unused, unexpired and the latest."""
+        with self._project.lock:
+            return self._methods.otp.is_live(message)
+
     @property
     def signing_key(self) -> SigningKey:
         """The key that signs at present."""

@@ -23,7 +23,7 @@ from fastapi_stepup.testing.emulator.errors import (
     Refusal,
 )
 from fastapi_stepup.testing.emulator.methods.signup import change_handlers, sign_in_handlers
-from fastapi_stepup.testing.emulator.models import Call, Login
+from fastapi_stepup.testing.emulator.models import Call, Login, Message
 from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import post
 from fastapi_stepup.testing.emulator.users import User
@@ -77,6 +77,16 @@ class OTP:
             attempts_left=limits.max_attempts,
         )
         return reply
+
+    def is_live(self, message: Message) -> bool:
+        """Return whether the code of *message* would be accepted now."""
+        now = self._project.clock()
+        return any(
+            (user.user_id, code.digits) == (message.user_id, message.code)
+            and code.expires_at > now
+            and code.attempts_left > 0
+            for user, code in self._codes.items()
+        )
 
     def verify(self, call: Call) -> dict[str, object]:
         """Verify a code and return the JWT response.

@@ -37,6 +37,7 @@ class EmulatedMethods:
         select_keeps_step_up: Whether a session stays stepped up when a tenant is selected.
 
     Attributes:
+        otp: One-time codes.
         oauth: Social login, SSO and SAML, with the page that plays a provider.
         notp: NOTP, with the page that plays WhatsApp.
         access_keys: The access keys of machines.
@@ -46,6 +47,7 @@ class EmulatedMethods:
         self._project = project
         delivery = Delivery(project)
         otp, magic_link = OTP(project, delivery), MagicLink(project, delivery)
+        self.otp: OTP = otp
         self.oauth: OAuth = OAuth(project)
         self.notp: NOTP = NOTP(project)
         self.access_keys: AccessKeys = AccessKeys(project)

@@ -1,34 +1,63 @@
-"""Claims: the frozen view of a verified session token."""
+"""Claims: the read-only view of a verified session token."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Final, Self
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, Self
 
 from starlette.requests import HTTPConnection
+
+from fastapi_stepup._immutable import FrozenDict, SetOnce
+from fastapi_stepup._pydantic import output_only_schema, serializer
+from fastapi_stepup.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema, SchemaSerializer
 
 CLAIMS_SCOPE_KEY: Final = "fastapi_stepup.claims"
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+_NOT_FROM_INPUT: Final = (
+    "Claims come from a verified token, never from input: write "
+    "claims: Annotated[Claims, Depends(RequireStepUp(guard))] or Depends(RequireSession(guard))."
+)
+# Not derived from anything: a text in a log cannot be compared with guessed claims.
+_DIGEST_KEY: Final = os.urandom(32)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Claims:
+class _VerifiedOnly:
+    """Marks a parameter that no framework may fill: `Depends(Claims)` would read it from a body."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> NoReturn:
+        raise ConfigurationError(_NOT_FROM_INPUT)
+
+
+class Claims(SetOnce):
     """What a verified session token says, deeply read-only.
 
-    An instance means that signature and registered claims held when it was made. It does not
-    mean that the session is stepped up: read `stepped_up`, or let a policy decide. It never
-    holds the token itself. Its `repr` shows no claim: a project may put an address into `sub`.
-    Can be copied and pickled.
+    An instance means that signature and registered claims held when it was made.
+
+    - Does not mean that the session is stepped up: read `stepped_up`, or let a policy decide.
+    - Never holds the token itself.
+    - `repr` shows no claim. It differs between sessions, so that a cache that goes by the text of
+      its arguments tells users apart; it is another one in each process.
+    - Can be copied, pickled, returned from a route and put into a response model: the JSON is the
+      object of all claims, as `dict(claims)` is.
+    - FastAPI and pydantic never make one from input. A parameter without `Depends` is a
+      `ConfigurationError` when the route is registered. No dataclass, for the same reason: many
+      libraries fill one from what was sent.
 
     Args:
-        raw: All claims as the token has them; objects as read-only mappings, arrays as tuples.
+        raw: All claims as the token has them; objects as read-only dicts, arrays as tuples.
     """
+
+    __slots__ = ("raw",)
 
     raw: Mapping[str, Any]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "raw", freeze(self.raw))
+    def __init__(self, raw: Annotated[Mapping[str, Any], _VerifiedOnly()]) -> None:
+        object.__setattr__(self, "raw", freeze(raw))
 
     @property
     def subject(self) -> str:
@@ -37,7 +66,7 @@ class Claims:
 
     @property
     def issuer(self) -> str:
-        """Who issued the token (`iss`)."""
+        """The issuer of the token (`iss`)."""
         return str(self.raw["iss"])
 
     @property
@@ -52,7 +81,7 @@ class Claims:
 
     @property
     def stepped_up(self) -> bool:
-        """Whether the session is stepped up: `su` is the JSON value `true`, nothing else."""
+        """True if the session is stepped up: `su` is the JSON value `true`, nothing else."""
         return self.raw.get("su") is True
 
     @property
@@ -73,7 +102,7 @@ class Claims:
     def tenants(self) -> Mapping[str, Any]:
         """Descope tenants: tenant id to its `permissions` and `roles`; empty when absent."""
         value = self.raw.get("tenants")
-        return value if isinstance(value, Mapping) else MappingProxyType({})
+        return value if isinstance(value, Mapping) else FrozenDict()
 
     @property
     def permissions(self) -> tuple[str, ...]:
@@ -87,7 +116,7 @@ class Claims:
 
     @property
     def impersonated(self) -> bool:
-        """Whether somebody else acts for the user (`act`, RFC 8693 section 4.1)."""
+        """True if another party acts for the user (`act`, RFC 8693 section 4.1)."""
         return "act" in self.raw
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -98,8 +127,14 @@ class Claims:
         value = self.raw.get(name)
         return tuple(v for v in value if isinstance(v, str)) if isinstance(value, tuple) else ()
 
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """Yield names and values, as `dict(claims)` and FastAPI's encoder ask for."""
+        return iter(self.raw.items())
+
     def __repr__(self) -> str:
-        return f"Claims(stepped_up={self.stepped_up})"
+        text = json.dumps(self.raw, sort_keys=True, default=repr)
+        digest = blake2b(text.encode(), key=_DIGEST_KEY, digest_size=16)
+        return f"Claims(stepped_up={self.stepped_up}, digest={digest.hexdigest()})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Claims):
@@ -110,40 +145,50 @@ class Claims:
     def __hash__(self) -> int:
         return hash(tuple(self.raw.get(name) for name in ("iss", "sub", "iat", "exp")))
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Any]]:
-        return type(self), (_thaw(self.raw),)
+    def __reduce__(self) -> tuple[type[Self], tuple[Mapping[str, Any]]]:
+        return type(self), (self.raw,)
+
+    @property
+    def __pydantic_serializer__(self) -> "SchemaSerializer":
+        return serializer(dict)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> "CoreSchema":
+        refusal = ConfigurationError(_NOT_FROM_INPUT)
+        return output_only_schema(cls, refusal=refusal, dump=dict)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: object, handler: Callable[[Any], Any]
+    ) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "title": "Claims",
+            "description": "The claims of the session token.",
+            "additionalProperties": True,
+        }
 
 
 def freeze(value: Any) -> Any:
-    """Return *value* with every JSON object as a read-only mapping and every array as a tuple."""
+    """Return *value* with every JSON object as a read-only dict and every array as a tuple."""
     # Parsed JSON has plain types only; asking abstract classes about each member is slow.
     kind = type(value)
     if kind is list or isinstance(value, (list, tuple)):
         return tuple([m if type(m) in _SCALARS else freeze(m) for m in value])
     if kind is dict or isinstance(value, Mapping):
-        return MappingProxyType(
-            {n: m if type(m) in _SCALARS else freeze(m) for n, m in value.items()}
-        )
-    return value
-
-
-def _thaw(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _thaw(member) for name, member in value.items()}
-    if isinstance(value, tuple):
-        return [_thaw(member) for member in value]
+        return FrozenDict({n: m if type(m) in _SCALARS else freeze(m) for n, m in value.items()})
     return value
 
 
 def claims_from(connection: HTTPConnection) -> Claims:
-    """Return the claims that a door (dependency or middleware) stored for this request.
+    """Return the claims that an entry point (dependency, decorator or middleware) stored.
 
-    Works on a `Request`, a `WebSocket` or any other `HTTPConnection`. Verifies nothing itself, and
-    does not say which policy the door asked for: a door that a session is enough for stores too.
+    Works on a `Request`, a `WebSocket` or any other `HTTPConnection`. Verifies nothing itself. Does
+    not say which policy the entry point asked for: one that a session is enough for stores too.
 
     Raises:
-        LookupError: No door ran for this request, so there is nothing that can be trusted; or two
-            guards stored different claims, so it is open whose are meant.
+        LookupError: No entry point ran for this request, so nothing can be trusted. Or two guards
+            stored different claims, so it is unknown which of them are meant.
     """
     stored = connection.scope.get(CLAIMS_SCOPE_KEY)
     if not isinstance(stored, Mapping) or not stored:

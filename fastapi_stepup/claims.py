@@ -54,10 +54,8 @@ class Claims(SetOnce):
 
     __slots__ = ("raw",)
 
-    raw: Mapping[str, Any]
-
     def __init__(self, raw: Annotated[Mapping[str, Any], _VerifiedOnly()]) -> None:
-        object.__setattr__(self, "raw", freeze(raw))
+        self.raw: Final[Mapping[str, Any]] = freeze(raw)
 
     @property
     def subject(self) -> str:

@@ -1,60 +1,69 @@
-"""Reading a 401: what the server asks for, and the routes to go to."""
+"""Reading a 401: what the server asks for, and the routes to go to.
 
+Nothing that a server writes makes these functions raise.
+"""
+
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
-
-import httpx
+from typing import Any, Final, Self, TypeAlias
 
 from fastapi_stepup.challenge import Challenge
 from fastapi_stepup.client.errors import StepUpFailed
-from fastapi_stepup.client.models import StepUpQuestion
+from fastapi_stepup.client.libraries import INVALID_URL, URL, Response
+from fastapi_stepup.client.models import StepUpQuestion, StepUpTokens, is_token
 
+Origin: TypeAlias = tuple[str, bytes, int | None]
 DELIVERIES: Final = ("email", "sms", "voice", "whatsapp")
 _CODE: Final = "insufficient_user_authentication"
+_UNAUTHORIZED: Final = 401
+# Python itself refuses to read longer numbers; ten digits are 300 years.
+_SECONDS: Final = re.compile(r"[0-9]{1,10}")
+_MOST_SECONDS: Final = 10**10
 
 
 @dataclass(frozen=True, slots=True)
 class StepUpChallenge:
     """A step-up challenge that this client can meet: requirements and routes."""
 
-    routes: Mapping[str, Mapping[str, httpx.URL]]
+    routes: Mapping[str, Mapping[str, Any]]
     max_age: int | None
     acr_values: tuple[str, ...]
     amr: tuple[str, ...]
     unmet: tuple[Mapping[str, str], ...]
 
     @classmethod
-    def read(cls, request: httpx.Request, response: httpx.Response) -> Self | None:
+    def read(cls, response: Response) -> Self | None:
         """Return the challenge of *response*; `None` if the app has to handle the answer.
 
         Values come from the body, which says more, and else from the header.
         """
-        # A redirect may have led to another origin, which must not ask the user anything.
-        here = origin_of(request.url)
-        if not is_refusal(response) or origin_of(response.url) != here:
+        if not is_refusal(response):
             return None
-        body = json_object(response)
-        problem = body["detail"] if isinstance(body.get("detail"), dict) else body
+        # A redirect may have led to another origin, and from there back to a URL of its choice.
+        hops = [response.url, *(earlier.url for earlier in response.history)]
+        if len({origin_of(url) for url in hops}) > 1:
+            return None
+        problem = _problem(response)
         challenge = _challenge(response)
         if problem.get("code") != _CODE and challenge is None:
             return None
-        amr = texts(problem.get("amr"))
-        routes = _routes(problem, request.url)
+        amr = _texts(problem.get("amr"))
+        routes = _routes(problem, response.url)
         named = {} if "mfa" in amr else {name: routes[name] for name in routes if name in amr}
         # Stepped up just now, and not enough: only another method helps.
         if problem.get("unmet_after_step_up") is True:
             routes = named
         if not routes:
             return None
-        max_age, unmet = problem.get("max_age"), problem.get("unmet")
+        unmet = problem.get("unmet")
         in_header = challenge or Challenge.bearer()
         return cls(
             routes=named or routes,
-            max_age=max_age if isinstance(max_age, int) else in_header.max_age,
-            acr_values=texts(problem.get("acr_values")) or in_header.acr_values,
+            max_age=_seconds(problem.get("max_age"), in_header.max_age),
+            acr_values=_texts(problem.get("acr_values")) or in_header.acr_values,
             amr=amr,
-            unmet=tuple(unmet) if isinstance(unmet, list) else (),
+            unmet=tuple(one for one in _list(unmet) if isinstance(one, dict)),
         )
 
     @property
@@ -76,7 +85,45 @@ class StepUpChallenge:
         )
 
 
-def _challenge(response: httpx.Response) -> Challenge | None:
+def failure_of(reply: Response) -> StepUpFailed:
+    """Return the error for a refused request of the step-up."""
+    problem = _problem(reply)
+    wait = reply.headers.get("retry-after", "")
+    return StepUpFailed(
+        _text(problem.get("code")) or "failed",
+        problem=problem,
+        retry_after=int(wait) if _SECONDS.fullmatch(wait) else None,
+    )
+
+
+def destination_of(reply: Response) -> str | None:
+    """Return the masked destination of a code that was sent, if *reply* names it."""
+    return _text(_json_object(reply).get("destination"))
+
+
+def tokens_of(reply: Response, held: StepUpTokens) -> StepUpTokens | None:
+    """Return the session in *reply*; `None` if it has no token that can be sent.
+
+    The refresh token stays the one that is *held* unless the reply has another.
+    """
+    session = _json_object(reply)
+    token, refresh = session.get("session_token"), session.get("refresh_token")
+    if not isinstance(token, str) or not is_token(token):
+        return None
+    return StepUpTokens(token, refresh if is_token(refresh) else held.refresh_token)
+
+
+def origin_of(url: URL) -> Origin:
+    """Return scheme, host and port of *url*; a scheme's own port is `None`."""
+    return url.scheme, url.raw_host, url.port
+
+
+def is_refusal(response: Response) -> bool:
+    """Return whether *response* is a 401, the only status that may carry a challenge."""
+    return response.status_code == _UNAUTHORIZED
+
+
+def _challenge(response: Response) -> Challenge | None:
     try:
         challenges = Challenge.parse(response.headers.get("www-authenticate", ""))
     except ValueError:
@@ -85,45 +132,43 @@ def _challenge(response: httpx.Response) -> Challenge | None:
     return next(ours, None)
 
 
-def _routes(problem: Mapping[str, Any], url: httpx.URL) -> dict[str, dict[str, httpx.URL]]:
+def _routes(problem: Mapping[str, Any], url: URL) -> dict[str, dict[str, Any]]:
     """Return the routes of the offered methods that this client knows.
 
-    Empty if any of them is on another origin: no token goes there.
+    Empty if any of them is on another origin, or names a user: no token goes there.
     """
     step_up = problem.get("step_up")
     if not isinstance(step_up, dict):
         return {}
     uris = step_up.get("uris")
     totp = uris.get("totp") if isinstance(uris, dict) else None
-    routes: dict[str, dict[str, httpx.URL]] = {}
-    for method in texts(step_up.get("methods")):
+    routes: dict[str, dict[str, Any]] = {}
+    for method in _texts(step_up.get("methods")):
         names = ("verify_uri",) if method == "totp" else ("start_uri", "verify_uri")
         source = {"totp": totp}.get(method, step_up)
         if method not in (*DELIVERIES, "totp") or not isinstance(source, dict):
             continue
         try:
             found = {name: url.join(source[name]) for name in names}
-        except (KeyError, TypeError, httpx.InvalidURL):
+            foreign = any(
+                origin_of(target) != origin_of(url) or target.userinfo for target in found.values()
+            )
+        except (KeyError, *INVALID_URL):
             continue
-        if any(origin_of(target) != origin_of(url) for target in found.values()):
+        if foreign:
             return {}
         routes[method] = found
     return routes
 
 
-def failure_of(reply: httpx.Response) -> StepUpFailed:
-    """Return the error for a refused request of the step-up."""
-    body = json_object(reply)
-    problem = body["detail"] if isinstance(body.get("detail"), dict) else body
-    wait = reply.headers.get("retry-after", "")
-    return StepUpFailed(
-        text(problem.get("code")) or "failed",
-        problem=problem,
-        retry_after=int(wait) if wait.isascii() and wait.isdigit() else None,
-    )
+def _problem(response: Response) -> dict[str, Any]:
+    """Return the problem in the body, which FastAPI puts into `detail` by default."""
+    body = _json_object(response)
+    detail = body.get("detail")
+    return detail if isinstance(detail, dict) else body
 
 
-def json_object(response: httpx.Response) -> dict[str, Any]:
+def _json_object(response: Response) -> dict[str, Any]:
     """Return the JSON object in the body; an empty one if there is none."""
     try:
         body = response.json()
@@ -132,22 +177,20 @@ def json_object(response: httpx.Response) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def text(value: object) -> str | None:
-    """Return *value* if it is text."""
-    return value if isinstance(value, str) else None
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
-def texts(values: object) -> tuple[str, ...]:
-    """Return the texts in a list; none if *values* is no list."""
-    listed = values if isinstance(values, list) else []
-    return tuple(value for value in listed if isinstance(value, str))
+def _seconds(value: object, default: int | None) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return default
+    return value if 0 <= value < _MOST_SECONDS else default
 
 
-def origin_of(url: httpx.URL) -> tuple[str, str, int | None]:
-    """Return scheme, host and port of *url*; a scheme's own port is `None`."""
-    return url.scheme, url.host, url.port
+def _text(value: object) -> str | None:
+    """Return *value* if it is text, without the halves of characters that JSON allows."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
 
 
-def is_refusal(response: httpx.Response) -> bool:
-    """Return whether *response* is a 401, the only status that may carry a challenge."""
-    return response.status_code == httpx.codes.UNAUTHORIZED
+def _texts(values: object) -> tuple[str, ...]:
+    return tuple(value for value in _list(values) if isinstance(value, str))

@@ -8,7 +8,11 @@ class StepUpFailed(Exception):
     """The step-up failed. The text is the server's own sentence for a person.
 
     Attributes:
-        code: Code of the server's problem, or `"cancelled"`.
+        code: Code of the server's problem. Codes of this client are `"cancelled"`, `"failed"` (the
+            answer has no problem), `"no_session"` (no token, or none that can be sent),
+            `"redirected"` (a route of the step-up led elsewhere, which is not followed),
+            `"subject_mismatch"` (the new session is another user's) and `"unreadable"` (the body
+            cannot be decoded).
         problem: The whole problem; empty when the server gave none.
         retry_after: Seconds after which another try makes sense.
     """
@@ -23,7 +27,10 @@ class StepUpFailed(Exception):
         self.code = code
         self.problem: Mapping[str, Any] = problem or {}
         self.retry_after = retry_after
-        super().__init__(str(self.problem.get("detail", code)))
+        detail = self.problem.get("detail")
+        text = detail if isinstance(detail, str) and detail else code
+        # JSON may hold halves of characters, which no terminal and no log can write.
+        super().__init__(text.encode("utf-8", "replace").decode())
 
     def copy(self) -> Self:
         """Return an equal error, for another request that waited for the same prompt."""

@@ -1,8 +1,13 @@
 """Values that StepUpAuth and its prompt exchange."""
 
+import base64
+import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
 class SessionTokens(Protocol):
@@ -53,3 +58,40 @@ class StepUpQuestion:
 
 
 StepUpPrompt: TypeAlias = Callable[[StepUpQuestion], str | Awaitable[str | None] | None]
+
+
+def session_of(tokens: SessionTokens) -> StepUpTokens:
+    """Return a copy of *tokens* that cannot change.
+
+    Raises:
+        TypeError: They are no session.
+        ValueError: A token cannot be sent: it is empty, or no bearer token (RFC 6750 2.1).
+    """
+    session: object = getattr(tokens, "session_token", None)
+    refresh: object = getattr(tokens, "refresh_token", None)
+    if not isinstance(session, str) or not isinstance(refresh, str | None):
+        msg = (
+            "tokens must be a session: an object with session_token and refresh_token, such as "
+            f"StepUpTokens; got {type(tokens).__name__}."
+        )
+        raise TypeError(msg)
+    if not is_token(session) or not (refresh is None or is_token(refresh)):
+        msg = "A token has a character that no bearer token has, or is empty."
+        raise ValueError(msg)
+    return StepUpTokens(session, refresh)
+
+
+def is_token(value: object) -> bool:
+    """Return whether *value* is text that can be sent as a bearer token (RFC 6750 2.1)."""
+    return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
+
+
+def subject_of(token: str) -> str | None:
+    """Return the `sub` of a JWT; `None` if it cannot be read. Does not verify anything."""
+    payload = f"{token}..".split(".")[1]
+    try:
+        claims: Any = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (ValueError, RecursionError):
+        return None
+    subject = claims.get("sub") if isinstance(claims, dict) else None
+    return subject if isinstance(subject, str) else None

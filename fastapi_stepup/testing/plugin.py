@@ -16,19 +16,24 @@ def test_checkout_needs_a_step_up(descope_emulator, client):
 Otherwise override the fixture `stepup_guard`, or attach in the test:
 `with descope_emulator.attach(guard): ...`. `-p no:fastapi_stepup` turns the plugin off.
 
+The emulator lives as long as one test. With `descope_emulator_scope = "session"` (or `module`,
+`package`, `class`) wider fixtures can use it; `descope_emulator.reset()` empties it.
+
 Every pytest run of an environment imports this module, so it imports only pytest.
 """
 
 import pkgutil
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 if TYPE_CHECKING:
     from fastapi_stepup.guard.guard import StepUpGuard
     from fastapi_stepup.testing.emulator.emulator import DescopeEmulator
+
+_SCOPES: Final = ("function", "class", "module", "package", "session")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,9 +48,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "project id of the fixture descope_emulator when no guard is configured",
         default="",
     )
+    parser.addini(
+        "descope_emulator_scope",
+        f"scope of the fixture descope_emulator: {', '.join(_SCOPES)}",
+        default="function",
+    )
 
 
-@pytest.fixture
+def _scope(fixture_name: str, config: pytest.Config) -> Any:  # noqa: ARG001 - pytest names both
+    """Return the configured scope of the plugin's fixtures."""
+    scope = config.getini("descope_emulator_scope")
+    if scope not in _SCOPES:
+        raise pytest.UsageError(
+            f"The setting descope_emulator_scope = {scope!r} is none of {', '.join(_SCOPES)}."
+        )
+    return scope
+
+
+@pytest.fixture(scope=_scope)
 def stepup_guard(request: pytest.FixtureRequest) -> "StepUpGuard | None":
     """The guard that `descope_emulator` is attached to, from the setting `stepup_guard`.
 
@@ -55,7 +75,7 @@ def stepup_guard(request: pytest.FixtureRequest) -> "StepUpGuard | None":
     return _imported(location) if location else None
 
 
-@pytest.fixture
+@pytest.fixture(scope=_scope)
 def descope_project_id(
     request: pytest.FixtureRequest, stepup_guard: "StepUpGuard | None"
 ) -> str | None:
@@ -69,11 +89,11 @@ def descope_project_id(
     return configured or None
 
 
-@pytest.fixture
+@pytest.fixture(scope=_scope)
 def descope_emulator(
     stepup_guard: "StepUpGuard | None", descope_project_id: str | None
 ) -> "Iterator[DescopeEmulator]":
-    """A fresh `DescopeEmulator`, attached to `stepup_guard` until the test ends."""
+    """A fresh `DescopeEmulator`, attached to `stepup_guard` until its scope ends: the test."""
     from fastapi_stepup.testing.emulator.emulator import DescopeEmulator  # noqa: PLC0415 - lazy
 
     emulator = DescopeEmulator(descope_project_id) if descope_project_id else DescopeEmulator()

@@ -12,6 +12,8 @@ from starlette.testclient import TestClient
 
 from fastapi_stepup import StepUpGuard, errors
 from fastapi_stepup.testing import REMOVE, DescopeEmulator, Tokens
+from fastapi_stepup.testing.emulator import sessions
+from fastapi_stepup.testing.keys import compact_jws
 from tests.testing.conftest import Caller, Clock, error_of
 
 
@@ -81,6 +83,28 @@ def test_sessions_of_one_moment_have_their_own_refresh_tokens(emulator: DescopeE
     """Two sign-ins in one second are two sessions."""
     first, second = emulator.sign_in("ann@example.com"), emulator.sign_in("ann@example.com")
     assert first.refresh_token != second.refresh_token
+
+
+def test_many_sessions_of_one_moment_cost_one_signature_each(
+    emulator: DescopeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred sign-ins of a user in one second sign two hundred tokens, all different."""
+    signed: list[str] = []
+
+    def sign(*parts: Any) -> str:
+        signed.append(compact_jws(*parts))
+        return signed[-1]
+
+    monkeypatch.setattr(sessions, "compact_jws", sign)
+    tokens = {emulator.sign_in("ann@example.com").refresh_token for _ in range(100)}
+    assert (len(tokens), len(signed)) == (100, 200)
+
+
+def test_frozen_time_freezes_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its default clock is `time.time` at the moment of the call."""
+    emulator = DescopeEmulator()
+    monkeypatch.setattr("time.time", lambda: 1_900_000_000.5)
+    assert emulator.sign_in("ann@example.com").claims["iat"] == 1_900_000_000
 
 
 def test_old_session_is_old_and_not_expired(emulator: DescopeEmulator, clock: Clock) -> None:
@@ -259,16 +283,6 @@ def test_lifespan_is_answered(emulator: DescopeEmulator) -> None:
     """A server that insists on the lifespan protocol gets it."""
     with TestClient(emulator) as client:
         assert client.get(f"/v2/keys/{emulator.project_id}").is_success
-
-
-@pytest.mark.anyio
-async def test_transport_leads_to_the_emulator_whatever_the_host(
-    emulator: DescopeEmulator,
-) -> None:
-    """An `httpx.AsyncClient` reaches it without a network, on either event loop."""
-    async with httpx.AsyncClient(transport=emulator.transport) as client:
-        reply = await client.get(f"https://api.descope.com/v2/keys/{emulator.project_id}")
-    assert reply.status_code == 200
 
 
 def test_emulator_serves_threads_and_loops_at_once(emulator: DescopeEmulator) -> None:

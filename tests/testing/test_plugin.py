@@ -89,6 +89,45 @@ def test_each_test_has_its_own_emulator(pytester: pytest.Pytester) -> None:
     run(pytester).assert_outcomes(passed=2)
 
 
+def test_scope_is_configurable(pytester: pytest.Pytester) -> None:
+    """With the scope `session`, wider fixtures use the emulator, and all tests share it."""
+    pytester.makeini(
+        "[pytest]\nstepup_guard = shop:guard\npythonpath = .\ndescope_emulator_scope = session"
+    )
+    pytester.makepyfile(
+        shop=SHOP,
+        test_shop="""
+        import pytest
+        from starlette.testclient import TestClient
+
+        from shop import app
+
+
+        @pytest.fixture(scope="session")
+        def client(descope_emulator):
+            client = TestClient(app)
+            descope_emulator.step_up("ann@example.com", client=client)
+            return client
+
+
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_checkout(client, descope_emulator, number):
+            ann = descope_emulator.user("ann@example.com")
+            assert client.post("/checkout").json() == ann.user_id
+        """,
+    )
+    run(pytester).assert_outcomes(passed=2)
+
+
+def test_unknown_scope_is_explained(pytester: pytest.Pytester) -> None:
+    """A typing mistake is an error that lists the scopes."""
+    pytester.makeini("[pytest]\ndescope_emulator_scope = sesion")
+    pytester.makepyfile("def test_nothing(descope_emulator): pass")
+    result = run(pytester)
+    assert result.ret != pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["*'sesion' is none of function, class, module, package, session*"])
+
+
 def test_project_id_is_configurable(pytester: pytest.Pytester) -> None:
     """A setting names the project where no guard is configured."""
     pytester.makeini("[pytest]\ndescope_project_id = P2ini")

@@ -4,9 +4,8 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-import httpx
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -19,6 +18,7 @@ from fastapi_stepup.testing.emulator.python_api import PythonAPI
 from fastapi_stepup.testing.emulator.request_log import route_of, tidy
 from fastapi_stepup.testing.emulator.routing import answer_http_exception, answer_refusal
 from fastapi_stepup.testing.emulator.token_responses import TokenResponses
+from fastapi_stepup.testing.emulator.transport import EmulatorTransport
 from fastapi_stepup.testing.server import served
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 DEFAULT_PROJECT_ID: Final = "P2LocalEmulatorProject000001"
 _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]+")
 _LOOPBACK_ORIGIN: Final = r"https?://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?"
+
+
+def _now() -> float:
+    # Looked up at each call: a test that freezes time replaces `time.time`.
+    return time.time()
 
 
 class DescopeEmulator(PythonAPI):
@@ -107,8 +112,8 @@ class DescopeEmulator(PythonAPI):
     Args:
         project_id: `P` and 27 characters; any letters, digits, `-` and `_` are taken.
         issuer: The `iss` of every token; by default the bare project id, as Descope's default is.
-        clock: The time in seconds since the epoch. Verifiers read their own clock: to test age,
-            pass `age=` to `sign_in` and `step_up` rather than moving this.
+        clock: The time in seconds since the epoch; by default `time.time()`. Verifiers read their
+            own clock: to test age, pass `age=` to `sign_in` and `step_up` instead of moving this.
         response_mode: `body`, or `cookies`: the refresh token goes into the cookie `DSR`, and is
             read from there too where the bearer has none.
         session_cookie: Whether the session token goes into the cookie `DS` in place of the body.
@@ -133,7 +138,7 @@ class DescopeEmulator(PythonAPI):
         project_id: str = DEFAULT_PROJECT_ID,
         *,
         issuer: str | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         response_mode: Literal["body", "cookies"] = "body",
         session_cookie: bool = False,
         rotate_refresh: bool = False,
@@ -159,7 +164,7 @@ class DescopeEmulator(PythonAPI):
             Settings(
                 project_id,
                 issuer=issuer or project_id,
-                clock=clock,
+                clock=clock or _now,
                 limits=Limits(code_lifetime, max_attempts, max_sends, sends_window),
                 responses=TokenResponses(response_mode == "cookies", session_cookie),
                 rotate_refresh=rotate_refresh,
@@ -192,9 +197,12 @@ class DescopeEmulator(PythonAPI):
         )
 
     @property
-    def transport(self) -> httpx.ASGITransport:
-        """A transport for `httpx.AsyncClient` that reaches this emulator under every host name."""
-        return httpx.ASGITransport(app=self)
+    def transport(self) -> Any:
+        """A transport for `AsyncClient` of `httpx` and of `httpx2`: reaches this emulator only.
+
+        Every host name leads here. Its type is `Any`, because neither library takes the other's.
+        """
+        return EmulatorTransport(self)
 
     @contextmanager
     def attach(self, guard: "StepUpGuard") -> "Iterator[DescopeEmulator]":
@@ -204,9 +212,12 @@ class DescopeEmulator(PythonAPI):
         are empty at the start, and the first set is as it was at the end.
 
         Raises:
+            TypeError: *guard* is no guard.
             ConfigurationError: The guard was constructed from ready parts, without `parts_on`.
             ValueError: The guard is for another project, so it would accept none of the tokens.
         """
+        if not hasattr(guard, "on_transport"):
+            raise TypeError(f"attach takes a StepUpGuard, not {type(guard).__name__}.")
         if guard.project_id != self.project_id:
             raise ValueError(
                 f"The guard is for project {guard.project_id!r} and the emulator for "

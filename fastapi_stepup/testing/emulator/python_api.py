@@ -4,9 +4,11 @@ Longer than most modules, because each call of a test documents its arguments an
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fastapi_stepup.testing.authenticators.passkey import SoftwarePasskey
 from fastapi_stepup.testing.authenticators.totp import TOTPAuthenticator
+from fastapi_stepup.testing.emulator.cookies import put_cookies
 from fastapi_stepup.testing.emulator.errors import Refusal
 from fastapi_stepup.testing.emulator.methods.access_keys import AccessKey
 from fastapi_stepup.testing.emulator.methods.registry import EmulatedMethods
@@ -119,6 +121,7 @@ class PythonAPI:
         amr: Sequence[str] = ("email",),
         age: float = 0,
         expires_in: float | None = None,
+        client: Any = None,
     ) -> Tokens:
         """Sign a user in, with no message sent; create the user when there is none.
 
@@ -129,8 +132,13 @@ class PythonAPI:
                 so an old session has not expired.
             expires_in: Seconds until the session JWT expires, in place of the whole lifetime. Zero
                 or less gives an expired token.
+            client: A `TestClient`, a client of `httpx` or `httpx2`, or a `requests.Session`. Its
+                later requests carry the session cookies, as those of a page of the app do.
+
+        Raises:
+            TypeError: *client* has no cookie jar.
         """
-        return self._signed_in(login_id, amr, age, expires_in, stepped_up=False)
+        return self._signed_in(login_id, amr, age, expires_in, client, stepped_up=False)
 
     def step_up(
         self,
@@ -139,13 +147,14 @@ class PythonAPI:
         amr: Sequence[str] = ("email", "mfa"),
         age: float = 0,
         expires_in: float | None = None,
+        client: Any = None,
     ) -> Tokens:
         """Sign a user in and step the session up: as `sign_in`, and the session JWT has `su: true`.
 
         With `age=3600` the step-up is an hour old and the token has not expired: for tests of a
         policy's `max_age`.
         """
-        return self._signed_in(login_id, amr, age, expires_in, stepped_up=True)
+        return self._signed_in(login_id, amr, age, expires_in, client, stepped_up=True)
 
     def _signed_in(
         self,
@@ -153,6 +162,7 @@ class PythonAPI:
         amr: Sequence[str],
         age: float,
         expires_in: float | None,
+        client: Any,
         *,
         stepped_up: bool,
     ) -> Tokens:
@@ -160,9 +170,12 @@ class PythonAPI:
             user = self._project.users.find(login_id) or self.create_user(login_id)
             user.seen = True
             methods = (amr,) if isinstance(amr, str) else tuple(amr)
-            return self._project.sessions.begin(
+            tokens = self._project.sessions.begin(
                 user, methods, stepped_up=stepped_up, age=age, expires_in=expires_in
             )
+        if client is not None:
+            put_cookies(client, tokens)
+        return tokens
 
     def totp_secret(self, login_id: str) -> str:
         """Return the secret of a user's authenticator app, in base 32; enrol one if there is none.

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,11 +22,6 @@ from fastapi_stepup.testing.emulator.project import Project
 
 Handler: TypeAlias = Callable[[Call], Mapping[str, object] | list[object]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
-EMPTY_PNG: Final = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJg"
-    "gg=="
-)
-"""A picture of one pixel in base64, where Descope would send a QR code."""
 
 
 def endpoint(project: Project, handler: Handler) -> Endpoint:

@@ -110,7 +110,7 @@ class Sessions:
         self._keys = keys
         self._clock = clock
         self._by_refresh_token: dict[str, Session] = {}
-        self._used: set[str] = set()
+        self._next_expiry: dict[tuple[object, ...], int] = {}
         self._lifetimes = {False: session_lifetime, True: step_up_lifetime}
         self.refresh_lifetime = refresh_lifetime
         self.rotates = rotates
@@ -177,12 +177,12 @@ class Sessions:
             **user.claims,
             **({"dct": tenant} if tenant else {}),
         }
-        # Nothing in a Descope JWT is unique, and no two refresh tokens may be the same.
-        while (token := self.sign(claims)) in self._used:
-            expires_at += 1
-            claims["exp"] = expires_at
-        self._used.add(token)
-        return token, expires_at
+        # Nothing in a Descope JWT is unique. Equal claims would make equal refresh tokens, so the
+        # second such token of a user expires a second later, the third two.
+        same = (user.user_id, claims["iat"], tuple(amr), tenant)
+        claims["exp"] = expires_at = max(expires_at, self._next_expiry.get(same, 0))
+        self._next_expiry[same] = expires_at + 1
+        return self.sign(claims), expires_at
 
     def issue(
         self,

@@ -1,8 +1,9 @@
 """The users of the emulated project and Descope's JSON form of a user."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi_stepup.testing.authenticators.totp import TOTPAuthenticator
 from fastapi_stepup.testing.authenticators.webauthn import Passkey
@@ -72,6 +73,7 @@ class User:
         providers: The social providers that the user signed in with, each with `True`.
         sso: Whether the user signed in by SSO or SAML.
         password: The password, if the user has one.
+        on_rename: Called before `login_ids` change; set by the project that has the user.
     """
 
     user_id: str
@@ -91,6 +93,15 @@ class User:
     providers: dict[str, bool] = field(default_factory=dict)
     sso: bool = False
     password: str | None = field(default=None, repr=False)
+    on_rename: "Callable[[User, tuple[str, ...]], None] | None" = field(
+        default=None, init=False, repr=False
+    )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; new login ids are found from now on."""
+        if name == "login_ids" and self.__dict__.get("on_rename"):
+            self.__dict__["on_rename"](self, tuple(value))
+        object.__setattr__(self, name, value)
 
     @property
     def claims(self) -> dict[str, object]:
@@ -186,10 +197,11 @@ class Users:
 
     def __init__(self) -> None:
         self._users: list[User] = []
+        self._by_login_id: dict[str, User] = {}
 
     def find(self, login_id: str) -> User | None:
         """Return the user with the login id *login_id*, or None."""
-        return next((user for user in self._users if login_id in user.login_ids), None)
+        return self._by_login_id.get(login_id)
 
     def add(self, user: User) -> User:
         """Add *user* and return it.
@@ -200,7 +212,16 @@ class Users:
         if any(map(self.find, user.login_ids)):
             raise ValueError("A user with this login id exists already.")
         self._users.append(user)
+        self._by_login_id.update(dict.fromkeys(user.login_ids, user))
+        user.on_rename = self._rename
         return user
+
+    def _rename(self, user: User, login_ids: tuple[str, ...]) -> None:
+        for login_id in user.login_ids:
+            if self._by_login_id.get(login_id) is user:
+                del self._by_login_id[login_id]
+        for login_id in login_ids:
+            self._by_login_id.setdefault(login_id, user)
 
     def with_passkey(self, credential_id: str) -> User | None:
         """Return the user with the passkey *credential_id*, or None."""

@@ -9,8 +9,8 @@ Guesses:
 - The session is returned once.
 - A bad reference is answered 401 `E062504`.
 
-Differences: `redirectUrl` is a page of the emulator that sends the message, not WhatsApp; `image`
-is an empty picture.
+Difference: `redirectUrl` is a page of the emulator that sends the message, not WhatsApp. `image` is
+its QR code where `segno` is installed (the `demo` extra), else an empty picture.
 """
 
 import secrets
@@ -32,8 +32,9 @@ from fastapi_stepup.testing.emulator.errors import (
 from fastapi_stepup.testing.emulator.links import PendingSignIns
 from fastapi_stepup.testing.emulator.methods.signup import new_user_of
 from fastapi_stepup.testing.emulator.models import Call, Login, Purpose
+from fastapi_stepup.testing.emulator.pictures import qr_code
 from fastapi_stepup.testing.emulator.project import Project
-from fastapi_stepup.testing.emulator.routing import EMPTY_PNG, post
+from fastapi_stepup.testing.emulator.routing import post
 from fastapi_stepup.testing.emulator.users import User, new_user
 
 AMR: Final = "whatsapp"
@@ -146,7 +147,7 @@ class NOTP:
         token = secrets.token_hex(16)
         self._messages[token] = _Message(reference, user, purpose, may_sign_up)
         url = f"{call.base_url}{_PAGE_PATH}{token}"
-        return {"pendingRef": reference, "redirectUrl": url, "image": EMPTY_PNG}
+        return {"pendingRef": reference, "redirectUrl": url, "image": qr_code(url)}
 
     async def _page(self, request: Request) -> Response:
         token = request.path_params["token"]

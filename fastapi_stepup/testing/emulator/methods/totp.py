@@ -13,8 +13,6 @@ Guesses:
 picture.
 """
 
-import base64
-import io
 from typing import Final
 from urllib.parse import quote
 
@@ -24,8 +22,9 @@ from fastapi_stepup.testing.authenticators.totp import TOTPAuthenticator
 from fastapi_stepup.testing.emulator.errors import TOO_MANY_ATTEMPTS, WRONG_CODE, Refusal
 from fastapi_stepup.testing.emulator.methods.signup import new_user_of
 from fastapi_stepup.testing.emulator.models import Call
+from fastapi_stepup.testing.emulator.pictures import qr_code
 from fastapi_stepup.testing.emulator.project import Project
-from fastapi_stepup.testing.emulator.routing import EMPTY_PNG, post
+from fastapi_stepup.testing.emulator.routing import post
 from fastapi_stepup.testing.emulator.users import User
 
 AMR: Final = "totp"
@@ -64,7 +63,7 @@ class TOTP:
         url = f"otpauth://totp/{label}?secret={app.secret}&issuer={issuer}"
         return {
             "provisioningURL": url,
-            "image": _qr_code(url),
+            "image": qr_code(url),
             "key": app.secret,
         }
 
@@ -83,14 +82,3 @@ class TOTP:
             raise Refusal(WRONG_CODE)
         self._failures.pop(user, None)
         return project.finish(login, AMR)
-
-
-def _qr_code(text: str) -> str:
-    """Return a PNG with the QR code of *text*, in base64."""
-    try:
-        import segno  # noqa: PLC0415  # an extra
-    except ImportError:  # pragma: no cover - the tests have the extra
-        return EMPTY_PNG
-    png = io.BytesIO()
-    segno.make(text, micro=False).save(png, kind="png", scale=4)
-    return base64.b64encode(png.getvalue()).decode()

@@ -2,11 +2,14 @@
 
 import json
 import math
+import re
 from typing import Any, Final, NoReturn
 
 MAX_DEPTH: Final = 32
 
 _ESCAPE: Final = "\\u"
+# May find too many, an escaped backslash before it or a proper pair, but never too few.
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _WHITESPACE: Final = " \t\n\r"
 
 
@@ -18,7 +21,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _refuse_constant(_: str) -> NoReturn:
+def _reject_constant(_: str) -> NoReturn:
     msg = "NaN and Infinity are not JSON"
     raise ValueError(msg)
 
@@ -32,14 +35,14 @@ def _finite(text: str) -> float:
 
 
 _decoder: Final = json.JSONDecoder(
-    object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant, parse_float=_finite
+    object_pairs_hook=_without_duplicates, parse_constant=_reject_constant, parse_float=_finite
 )
 
 
 def parse_object(data: bytes) -> dict[str, Any] | None:
     """Return the JSON object in *data*, or `None` for anything else.
 
-    Refused: other encodings than UTF-8, a byte order mark, duplicate members on any level, `NaN`
+    Rejected: other encodings than UTF-8, a byte order mark, duplicate members on any level, `NaN`
     and `Infinity`, numbers that Python will not read or that overflow to infinity, lone
     surrogates, nesting deeper than `MAX_DEPTH`. Gives no reason and keeps no exception, since
     either would quote the input.
@@ -47,7 +50,7 @@ def parse_object(data: bytes) -> dict[str, Any] | None:
     try:
         text = data.decode("utf-8").strip(_WHITESPACE)
         parsed, end = _decoder.raw_decode(text)
-        if _ESCAPE in text:
+        if _ESCAPE in text and _SURROGATE.search(text):
             # A lone surrogate passes the parser and fails later, in a log or a header.
             json.dumps(parsed, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
@@ -68,4 +71,6 @@ def _is_deep(value: Any) -> bool:
             for child in (parent.values() if isinstance(parent, dict) else parent)
             if isinstance(child, (dict, list))
         ]
-    return bool(level)
+        if not level:
+            return False
+    return True

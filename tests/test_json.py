@@ -19,6 +19,8 @@ from fastapi_stepup._json import MAX_DEPTH, parse_object
                      {"a": [1, -2.5, 1000.0, True, False, None, "x"]}, id="all-kinds"),
         pytest.param('{"é":"€😀"}'.encode(), {"é": "€😀"}, id="utf-8"),
         pytest.param(b'{"a":"\\u00e9\\ud83d\\ude00"}', {"a": "é😀"}, id="escapes"),
+        pytest.param(b'{"a":"\\\\ud800"}', {"a": "\\ud800"}, id="no-surrogate-but-a-backslash"),
+        pytest.param(b'{"a":"\\ud7ff\\ue000"}', {"a": "\ud7ff\ue000"}, id="beside-the-surrogates"),
         pytest.param(b'{"a":"\\\\u00e9"}', {"a": "\\u00e9"}, id="escaped-backslash"),
         pytest.param(b'{"a":{"a":1},"b":{"a":2}}', {"a": {"a": 1}, "b": {"a": 2}},
                      id="same-name-on-other-levels"),
@@ -61,7 +63,11 @@ def test_one_object_is_read(data: bytes, expected: dict[str, object]) -> None:
         pytest.param('{"a":"é"}'.encode("latin-1"), id="latin-1"),
         pytest.param(b'{"a":"\xc0\xaf"}', id="overlong-utf-8"),
         pytest.param(b'{"a":"\xed\xa0\x80"}', id="raw-surrogate"),
-        pytest.param(b'{"a":"\\ud800"}', id="lone-surrogate"),
+        *(
+            pytest.param(b'{"a":"\\u%s"}' % code, id=f"lone-surrogate-{code.decode()}")
+            for code in (b"d800", b"dbff", b"dc00", b"dfff", b"D800", b"DFFF", b"dE00", b"D9ab")
+        ),
+        pytest.param(b'{"a":"\\ud83d\\ude00\\ud83d"}', id="lone-surrogate-after-a-pair"),
         pytest.param(b'{"\\udfff":1}', id="lone-surrogate-in-name"),
         pytest.param(b'{"a":["\\ude00\\ud83d"]}', id="surrogates-the-wrong-way-round"),
         pytest.param(b'{"a":1,"a":1}', id="duplicate"),
@@ -88,12 +94,13 @@ def nested(depth: int) -> bytes:
 
 
 def test_depth_has_a_fixed_limit() -> None:
-    """The limit does not hang on how deep the caller's own stack is."""
-    assert parse_object(nested(MAX_DEPTH)) is not None
-    assert parse_object(nested(MAX_DEPTH + 1)) is None
+    """It is 32, and does not depend on how deep the caller's own stack is."""
+    assert MAX_DEPTH == 32
+    assert parse_object(nested(32)) is not None
+    assert parse_object(nested(33)) is None
     assert parse_object(nested(sys.getrecursionlimit() // 2)) is None
-    assert parse_object(b'{"a":' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH) is not None
-    assert parse_object(b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1)) is None
+    assert parse_object(b'{"a":' * 32 + b"1" + b"}" * 32) is not None
+    assert parse_object(b'{"a":' * 33 + b"1" + b"}" * 33) is None
 
 
 def test_breadth_has_none() -> None:
@@ -101,6 +108,25 @@ def test_breadth_has_none() -> None:
     wide = {"a": [[{}]] * 100, "b": "[{" * 100}
 
     assert parse_object(json.dumps(wide).encode()) == wide
+
+
+@given(st.text(st.sampled_from("\ud7ff\ud800\udbff\udc00\udfff\ue000a😀"), max_size=5))
+def test_text_is_read_if_it_can_be_written(text: str) -> None:
+    """Escaped text passes exactly when it has a form in UTF-8; a shortcut must find no fewer."""
+    escaped = "".join(f"\\u{unit.hex()}" for unit in units(text))
+
+    try:
+        expected = {"a": json.loads(f'"{escaped}"').encode().decode()}
+    except UnicodeEncodeError:
+        assert parse_object(f'{{"a":"{escaped}"}}'.encode()) is None
+    else:
+        assert parse_object(f'{{"a":"{escaped}"}}'.encode()) == expected
+
+
+def units(text: str) -> list[bytes]:
+    """Return the UTF-16 code units of *text*, two bytes each."""
+    data = text.encode("utf-16-be", "surrogatepass")
+    return [data[place : place + 2] for place in range(0, len(data), 2)]
 
 
 def test_long_inputs_take_linear_time() -> None:

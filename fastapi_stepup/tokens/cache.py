@@ -160,17 +160,24 @@ class VerifiedTokenCache:
         weight = weigh(payload)
         if lifetime <= 0 or weight > self.max_bytes:
             return
+        subject = claims.subject
         until = self._monotonic() + min(lifetime, CACHED_TOKEN_TTL)
         cached = CachedToken(claims, key, *validity, generation, until, weight)
         with self._lock:
             if generation != self._generation:
                 return
-            self._drop(digest)
+            if digest in self._tokens:
+                self._drop(digest)
             self._tokens[digest] = cached
-            self._digests.setdefault(claims.subject, set()).add(digest)
             self._weight += weight
-            evicted = self._evict()
-        if evicted:
+            if subject in self._digests:
+                self._digests[subject].add(digest)
+            else:
+                self._digests[subject] = {digest}
+            is_full = len(self._tokens) > self.size or self._weight > self.max_bytes
+            if is_full:
+                self._evict()
+        if is_full:
             self._emit(TokenCache("evict"))
 
     def clear(self) -> None:
@@ -192,19 +199,14 @@ class VerifiedTokenCache:
 
     # Called with the lock held; `popitem` and not an iterator, which a look-up would break.
 
-    def _evict(self) -> bool:
-        """Drop the least recently used tokens that are over a bound; return whether any was."""
-        evicted = False
+    def _evict(self) -> None:
+        """Drop the least recently used tokens until the others are within both bounds."""
         while len(self._tokens) > self.size or self._weight > self.max_bytes:
             self._account_for(*self._tokens.popitem(last=False))
-            evicted = True
-        return evicted
 
     def _drop(self, digest: bytes) -> None:
-        """Take one token out, if it is there."""
-        cached = self._tokens.pop(digest, None)
-        if cached is not None:
-            self._account_for(digest, cached)
+        """Take one token out."""
+        self._account_for(digest, self._tokens.pop(digest))
 
     def _account_for(self, digest: bytes, cached: CachedToken) -> None:
         """Adjust weight and subjects for a token that was taken out."""
@@ -234,7 +236,7 @@ def weigh(payload: bytes) -> int:
     """
     width = 1 if payload.isascii() and b"\\" not in payload else 4
     objects = payload.count(b"{")
-    values = objects + payload.count(b"[") + payload.count(b":") + payload.count(b",")
+    values = len(payload) - len(payload.translate(None, b"{[:,"))
     return _PER_ENTRY + width * len(payload) + _PER_VALUE * values + _PER_OBJECT * objects
 
 

@@ -1,5 +1,6 @@
 """Rules for the registered claims of a session token (RFC 7519 section 4.1); no I/O, no clock."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple
@@ -12,7 +13,14 @@ REFRESH_NAME: Final = "DSR"
 MAX_SUBJECT: Final = 256
 
 _LATEST: Final = 32_503_680_000  # the year 3000: what datetime and people can still handle
-_URL_SCHEMES: Final = ("https://", "http://")
+# A segment that is no path step and needs no escape, so that it can be read in one way only.
+_SEGMENT: Final = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,256}"
+_ISSUER_URL: Final = re.compile(
+    r"(?P<host>https?://[^/]+)/"
+    rf"(?:(?P<bare>{_SEGMENT})"
+    rf"|v1/apps/(?P<app>{_SEGMENT})(?:/{_SEGMENT})?"
+    rf"|v1/apps/agentic/(?P<agentic>{_SEGMENT})/{_SEGMENT})"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,21 +115,20 @@ def _numeric_date(members: Mapping[str, Any], name: str) -> float:
 def is_own_issuer(issuer: Any, rules: ClaimsRules) -> bool:
     """Return whether Descope writes *issuer* for this project, or the settings list it.
 
-    Descope's URL forms end in the project id: `https://<host>/<id>` and `…/v1/apps/<id>`.
+    Descope's URL forms, on one of the issuer hosts:
+    - `https://<host>/<project>`
+    - `https://<host>/v1/apps/<project>`, and `/<tenant>` behind it
+    - `https://<host>/v1/apps/agentic/<project>/<server>`
     """
     if not isinstance(issuer, str):
         return False
     if issuer in rules.issuers:
         return True
-    if not issuer.startswith(_URL_SCHEMES):
-        return False
-    scheme, _, rest = issuer.partition("://")
-    host, _, path = rest.partition("/")
-    segments = path.split("/")
+    found = _ISSUER_URL.fullmatch(issuer)
     return (
-        f"{scheme}://{host}" in rules.issuer_hosts
-        and segments[-1] == rules.project_id
-        and segments[:-1] in ([], ["v1", "apps"])
+        found is not None
+        and found["host"] in rules.issuer_hosts
+        and rules.project_id in (found["bare"], found["app"], found["agentic"])
     )
 
 

@@ -52,46 +52,57 @@ class Claims(SetOnce):
         raw: All claims as the token has them; objects as read-only dicts, arrays as tuples.
     """
 
-    __slots__ = ("raw",)
+    __slots__ = ("_members",)
+
+    _members: dict[str, Any]
 
     def __init__(self, raw: Annotated[Mapping[str, Any], _VerifiedOnly()]) -> None:
-        self.raw: Final[Mapping[str, Any]] = freeze(raw)
+        self._members = freeze(raw)
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """All claims as the token has them; objects as read-only dicts, arrays as tuples."""
+        members = self._members
+        if type(members) is not FrozenDict:
+            # Two threads may both do it: either result is as good.
+            self._members = members = freeze(members)
+        return members
 
     @property
     def subject(self) -> str:
         """The user id (`sub`); unique only together with `issuer`."""
-        return str(self.raw["sub"])
+        return str(self._members["sub"])
 
     @property
     def issuer(self) -> str:
         """The issuer of the token (`iss`)."""
-        return str(self.raw["iss"])
+        return str(self._members["iss"])
 
     @property
     def issued_at(self) -> float:
         """When this token was issued (`iat`), in epoch seconds."""
-        return float(self.raw["iat"])
+        return float(self._members["iat"])
 
     @property
     def expires_at(self) -> float:
         """When this token expires (`exp`), in epoch seconds, leeway not included."""
-        return float(self.raw["exp"])
+        return float(self._members["exp"])
 
     @property
     def stepped_up(self) -> bool:
         """True if the session is stepped up: `su` is the JSON value `true`, nothing else."""
-        return self.raw.get("su") is True
+        return self._members.get("su") is True
 
     @property
     def amr(self) -> tuple[str, ...]:
         """Authentication methods (RFC 8176), the strings among them; empty when absent."""
-        value = self.raw.get("amr")
+        value = self.get("amr")
         return tuple(m for m in value if isinstance(m, str)) if isinstance(value, tuple) else ()
 
     @property
     def acr(self) -> tuple[str, ...]:
         """Authentication context classes: `acr` may be one string or an array of them."""
-        value = self.raw.get("acr")
+        value = self.get("acr")
         if isinstance(value, str):
             return (value,)
         return tuple(a for a in value if isinstance(a, str)) if isinstance(value, tuple) else ()
@@ -99,7 +110,7 @@ class Claims(SetOnce):
     @property
     def tenants(self) -> Mapping[str, Any]:
         """Descope tenants: tenant id to its `permissions` and `roles`; empty when absent."""
-        value = self.raw.get("tenants")
+        value = self.get("tenants")
         return value if isinstance(value, Mapping) else FrozenDict()
 
     @property
@@ -115,14 +126,15 @@ class Claims(SetOnce):
     @property
     def impersonated(self) -> bool:
         """True if another party acts for the user (`act`, RFC 8693 section 4.1)."""
-        return "act" in self.raw
+        return "act" in self._members
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the claim *name*, or *default* when the token has none of that name."""
-        return self.raw.get(name, default)
+        value = self._members.get(name, default)
+        return value if type(value) in _SCALARS else self.raw.get(name, default)
 
     def _strings(self, name: str) -> tuple[str, ...]:
-        value = self.raw.get(name)
+        value = self.get(name)
         return tuple(v for v in value if isinstance(v, str)) if isinstance(value, tuple) else ()
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
@@ -141,7 +153,7 @@ class Claims(SetOnce):
         return self.stepped_up == other.stepped_up and self.raw == other.raw
 
     def __hash__(self) -> int:
-        return hash(tuple(self.raw.get(name) for name in ("iss", "sub", "iat", "exp")))
+        return hash(tuple(self.get(name) for name in ("iss", "sub", "iat", "exp")))
 
     def __reduce__(self) -> tuple[type[Self], tuple[Mapping[str, Any]]]:
         return type(self), (self.raw,)
@@ -165,6 +177,20 @@ class Claims(SetOnce):
             "description": "The claims of the session token.",
             "additionalProperties": True,
         }
+
+
+def claims_of(members: dict[str, Any]) -> Claims:
+    """Return the claims in *members*, parsed JSON to which the caller keeps no reference.
+
+    They are frozen when a container in them is first read: most requests never read one.
+    """
+    claims = Claims.__new__(Claims)
+    _set_members(claims, members)
+    return claims
+
+
+# Past the checks of `SetOnce`, which cost more than all the rest of making an instance.
+_set_members: Final = Claims.__dict__["_members"].__set__
 
 
 def freeze(value: Any) -> Any:

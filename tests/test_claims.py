@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import unittest.mock
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +21,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
 from fastapi_stepup import Claims, StepUpGuard, claims_from
-from fastapi_stepup.claims import CLAIMS_SCOPE_KEY
+from fastapi_stepup.claims import CLAIMS_SCOPE_KEY, claims_of
 from fastapi_stepup.testing import DescopeEmulator
 
 REGISTERED = {"iss": "P2", "sub": "U2", "iat": 1_800_000_000, "exp": 1_800_000_600}
@@ -175,6 +176,32 @@ def test_nothing_can_be_changed() -> None:
     }
     assert (given.stepped_up, given.amr) == (False, ("email",))
     assert given.get("nsec")["list"][0]["a"] == 1
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(lambda c: c.raw, id="raw"),
+        pytest.param(lambda c: c.get("a"), id="get"),
+        pytest.param(dict, id="dict"),
+        pytest.param(repr, id="repr"),
+        pytest.param(copy.copy, id="copy"),
+        pytest.param(lambda c: c.subject, id="subject-alone"),
+    ],
+)
+def test_claims_of_parsed_members_are_frozen_before_a_container_is_seen(
+    read: Callable[[Claims], object],
+) -> None:
+    """They say what the others say, whatever is read first."""
+    members = {**REGISTERED, "su": True, "amr": ["mfa"], "a": [{"b": [1]}], "act": {}}
+    lazy, eager = claims_of(copy.deepcopy(members)), Claims(members)
+
+    read(lazy)
+    assert lazy.get("a") == ({"b": (1,)},)
+    assert type(lazy.get("a")[0]) is type(eager.get("a")[0])
+    assert lazy.get("missing", [1]) == [1]
+    assert (lazy, hash(lazy), repr(lazy)) == (eager, hash(eager), repr(eager))
+    assert (lazy.amr, lazy.impersonated, lazy.stepped_up) == (("mfa",), True, True)
 
 
 def test_what_json_cannot_hold_is_kept_as_it_is() -> None:

@@ -11,7 +11,7 @@ from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup._json import parse_object
 from fastapi_stepup._log import logger
 from fastapi_stepup._options import Duration
-from fastapi_stepup.claims import Claims
+from fastapi_stepup.claims import Claims, claims_of
 from fastapi_stepup.errors import (
     ConfigurationError,
     InvalidToken,
@@ -242,7 +242,7 @@ class TokenVerifier(SetOnce):
         if members is None:
             raise Rejected(RejectReason.MALFORMED)
         validity = check_claims_set(members, self._rules, now=self.clock(), refresh=refresh)
-        return Claims(members), validity
+        return claims_of(members), validity
 
     def _still_good(self, cached: CachedToken) -> Claims | None:
         """Return the claims of a cached token if its times and its key still hold."""

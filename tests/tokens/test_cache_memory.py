@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from fastapi_stepup import Claims
 from fastapi_stepup._emitter import Emitter
+from fastapi_stepup.claims import claims_of
 from fastapi_stepup.tokens.cache import CachedToken, VerifiedTokenCache, weigh
 from fastapi_stepup.tokens.claims_set import Validity
 from fastapi_stepup.tokens.jwk import VerificationKey, load_keys
@@ -40,8 +40,9 @@ SHAPES: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.parametrize("read", [pytest.param(False, id="unread"), pytest.param(True, id="read")])
 @pytest.mark.parametrize("shape", list(SHAPES))
-def test_a_full_cache_stays_under_16_mib(shape: str) -> None:
+def test_a_full_cache_stays_under_16_mib(shape: str, read: bool) -> None:  # noqa: FBT001
     """As the interpreter itself counts, scaled to the default size; the weight is no less."""
     size = 200 if shape == "typical" else 60
     cache = VerifiedTokenCache(size, settings="", emit=Emitter())
@@ -50,7 +51,7 @@ def test_a_full_cache_stays_under_16_mib(shape: str) -> None:
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for number in range(size + 20):
-        put_parsed(cache, json.dumps(SHAPES[shape](number)).encode())
+        put_parsed(cache, json.dumps(SHAPES[shape](number)).encode(), read=read)
     gc.collect()
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
@@ -60,10 +61,12 @@ def test_a_full_cache_stays_under_16_mib(shape: str) -> None:
     assert used < cache.weight + 4096
 
 
-def put_parsed(cache: VerifiedTokenCache, payload: bytes) -> None:
+def put_parsed(cache: VerifiedTokenCache, payload: bytes, *, read: bool) -> None:
     """Put a token in with claims that nothing else refers to."""
     validity = Validity(float(len(payload)), time.time())
-    given = Claims(json.loads(payload))
+    given = claims_of(json.loads(payload))
+    if read:
+        assert given.raw
     cache.put(os.urandom(32), 1, given, KEY, validity, lifetime=60, payload=payload)
 
 
@@ -113,11 +116,14 @@ def deep_size(value: Any) -> int:
 def test_the_weight_is_an_upper_bound(members: dict[str, Any], ascii_only: bool) -> None:  # noqa: FBT001
     """No entry takes more memory than it is weighed, its claims and its place included."""
     payload = json.dumps(members, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
-    claims = Claims(json.loads(payload))
+    claims = claims_of(json.loads(payload))
     entry = CachedToken(claims, KEY, time.time(), time.time(), 1, time.monotonic(), len(payload))
     # A key of 32 bytes, its place in the two dictionaries, the link of the order, a set.
     place = sys.getsizeof(bytes(32)) + 2 * 104 + 56 + 8 + sys.getsizeof({1})
 
+    assert deep_size(entry) + place <= weigh(payload)
+    # From here on its containers are frozen.
+    assert claims.raw.keys() == members.keys()
     assert deep_size(entry) + place <= weigh(payload)
 
 

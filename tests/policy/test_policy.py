@@ -1,12 +1,9 @@
-"""StepUpPolicy: the truth table, durations, and what cannot be configured."""
+"""StepUpPolicy: the truth table, the age of a step-up, and what cannot be configured."""
 
 import copy
 import pickle
 from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
-from decimal import Decimal
-from enum import IntEnum
-from fractions import Fraction
 from itertools import product
 from typing import Any
 
@@ -55,8 +52,11 @@ def test_default_policy_asks_for_a_step_up_of_any_age() -> None:
     assert policy.assess(claims(su=False, amr=["mfa"], acr="phr"), now=IAT) == (MISSING,)
 
 
-@pytest.mark.parametrize("su", ["true", 1, 1.0, [True], {"a": 1}, None, "1"], ids=repr)
-def test_tv_086_only_true_is_a_step_up(su: object) -> None:
+@pytest.mark.parametrize(
+    "su",
+    [pytest.param(su, id=f"TV-086-{su!r}") for su in ("true", 1, 1.0, [True], {"a": 1}, None, "1")],
+)
+def test_only_true_is_a_step_up(su: object) -> None:
     """And a missing step-up is missing however old it would be."""
     assert StepUpPolicy(max_age=0).assess(claims(su=su), now=IAT + 999) == (MISSING,)
 
@@ -85,6 +85,68 @@ def test_max_age_zero_means_this_very_second(age: float, met: bool) -> None:  # 
     assert StepUpPolicy().is_met_by(claims(), now=IAT + age)
 
 
+@pytest.mark.parametrize(
+    ("auth_time", "unmet"),
+    [
+        pytest.param(IAT, (), id="when-issued"),
+        pytest.param(IAT - 300, (), id="on-the-second"),
+        pytest.param(IAT - 300.0, (), id="float"),
+        pytest.param(IAT - 301, (EXPIRED,), id="too-old"),
+        pytest.param(IAT - 86_400, (EXPIRED,), id="a-day-old"),
+        pytest.param(1, (EXPIRED,), id="ages-old"),
+        pytest.param(IAT + 5, (), id="after-issuing-within-rounding"),
+        pytest.param(IAT + 6, (MISSING,), id="after-issuing"),
+        pytest.param(0, (MISSING,), id="zero"),
+        pytest.param(-1, (MISSING,), id="negative"),
+        pytest.param(10**400, (MISSING,), id="beyond-float"),
+        pytest.param(float("inf"), (MISSING,), id="infinity"),
+        pytest.param(float("nan"), (MISSING,), id="nan"),
+        pytest.param(True, (MISSING,), id="true"),
+        pytest.param(str(IAT), (MISSING,), id="text"),
+        pytest.param(None, (MISSING,), id="null"),
+        pytest.param([IAT], (MISSING,), id="array"),
+    ],
+)
+def test_auth_time_is_what_a_token_that_has_one_is_judged_by(
+    auth_time: object, unmet: tuple[Unmet, ...]
+) -> None:
+    """RFC 9470 section 6.1: not by `iat`, which a refresh renews; unreadable, nothing is proved."""
+    given = claims(auth_time=auth_time)
+
+    assert StepUpPolicy(max_age=300).assess(given, now=IAT) == unmet
+    assert StepUpPolicy().assess(given, now=IAT) == ()
+
+
+def test_auth_time_after_issuing_does_not_lengthen_the_age() -> None:
+    """The earlier of the two times counts."""
+    given = claims(auth_time=IAT + 5)
+
+    assert StepUpPolicy(max_age=300).assess(given, now=IAT + 300) == ()
+    assert StepUpPolicy(max_age=300).assess(given, now=IAT + 301) == (EXPIRED,)
+
+
+@pytest.mark.parametrize(
+    ("age", "said"), [(0, True), (60, True), (60.5, False), (61, False), (3600, False)]
+)
+def test_a_step_up_of_the_last_minute_that_falls_short_is_said(
+    age: float,
+    said: bool,  # noqa: FBT001
+) -> None:
+    """The same step-up again would not help, and a client that repeats it would do so for ever."""
+    with pytest.raises(errors.StepUpRequired) as caught:
+        StepUpPolicy(amr=["webauthn"]).enforce(claims(amr=["sms"]), now=IAT + age)
+
+    assert caught.value.problem.get("unmet_after_step_up", False) is said
+
+
+def test_without_a_step_up_none_is_said_to_fall_short() -> None:
+    """However new the session is."""
+    with pytest.raises(errors.StepUpRequired) as caught:
+        StepUpPolicy().enforce(claims(su=False), now=IAT)
+
+    assert "unmet_after_step_up" not in caught.value.problem
+
+
 def test_fractional_iat_expires_no_later_than_a_second_after_its_time() -> None:
     """RFC 7519 allows fractions; they move the limit by less than a second."""
     policy, given = StepUpPolicy(max_age=300), claims(iat=IAT + 0.5)
@@ -94,7 +156,7 @@ def test_fractional_iat_expires_no_later_than_a_second_after_its_time() -> None:
 
 
 @pytest.mark.parametrize("now", [float("nan"), float("inf"), None, "1"])
-def test_clock_out_of_order_lets_nobody_pass(now: Any) -> None:
+def test_clock_out_of_order_passes_no_session(now: Any) -> None:
     """An age that cannot be told is an exception, never a yes."""
     with pytest.raises((ValueError, OverflowError, TypeError)):
         StepUpPolicy(max_age=300).assess(claims(), now=now)
@@ -179,103 +241,59 @@ def test_values_that_no_header_can_carry_are_refused(name: str, values: Any) -> 
         StepUpPolicy(**{name: values})
 
 
-class Minutes(IntEnum):
-    """Durations that a program may name."""
-
-    FIVE = 300
-
-
-@pytest.mark.parametrize(
-    ("duration", "seconds"),
-    [
-        pytest.param(0, 0, id="zero"),
-        pytest.param(300, 300, id="int"),
-        pytest.param(300.0, 300, id="whole-float"),
-        pytest.param(-0.0, 0, id="minus-zero"),
-        pytest.param(Minutes.FIVE, 300, id="enum"),
-        pytest.param(timedelta(minutes=5), 300, id="timedelta"),
-        pytest.param(timedelta(0), 0, id="timedelta-zero"),
-        pytest.param(timedelta(days=3650), 315_360_000, id="ten-years"),
-        pytest.param("90s", 90, id="seconds"),
-        pytest.param("5m", 300, id="minutes"),
-        pytest.param("2h", 7200, id="hours"),
-        pytest.param("1d", 86_400, id="days"),
-        pytest.param("0s", 0, id="zero-seconds"),
-        pytest.param("005m", 300, id="leading-zeros"),
-        pytest.param("3650d", 315_360_000, id="ten-years-in-days"),
-        pytest.param(None, None, id="no-limit"),
-    ],
-)
-def test_durations_are_whole_seconds(duration: Any, seconds: int | None) -> None:
-    """Every allowed form gives the same policy as its seconds."""
-    policy = StepUpPolicy(max_age=duration)
-
-    assert policy.max_age == seconds
-    assert seconds is None or type(policy.max_age) is int
-    assert policy == StepUpPolicy(max_age=seconds)
+def test_max_age_is_a_duration() -> None:
+    """In each form of one (`tests/test_options.py` has them all); others are refused."""
+    assert [StepUpPolicy(max_age=d).max_age for d in (300, 300.0, "5m", timedelta(minutes=5))] == [
+        300
+    ] * 4
+    assert StepUpPolicy(max_age=None).max_age is None
+    with pytest.raises(errors.ConfigurationError, match=r"max_age='5' is not a duration.*\"5m\""):
+        StepUpPolicy(max_age="5")
 
 
 @pytest.mark.parametrize(
-    "duration",
+    ("written", "right"),
     [
-        pytest.param(-1, id="negative"),
-        pytest.param(-0.5, id="negative-fraction"),
-        pytest.param(0.5, id="fraction"),
-        pytest.param(300.000001, id="little-fraction"),
-        pytest.param(float("nan"), id="nan"),
-        pytest.param(float("inf"), id="infinity"),
-        pytest.param(float("-inf"), id="minus-infinity"),
-        pytest.param(True, id="true"),
-        pytest.param(False, id="false"),
-        pytest.param(315_360_001, id="over-ten-years"),
-        pytest.param(10**400, id="beyond-float"),
-        pytest.param(1e300, id="huge-float"),
-        pytest.param(timedelta(seconds=-1), id="negative-timedelta"),
-        pytest.param(timedelta(milliseconds=1500), id="fractional-timedelta"),
-        pytest.param(timedelta.max, id="longest-timedelta"),
-        pytest.param(timedelta.min, id="shortest-timedelta"),
-        pytest.param("", id="empty"),
-        pytest.param("5", id="no-unit"),
-        pytest.param("m", id="no-number"),
-        pytest.param("-5m", id="negative-text"),
-        pytest.param("+5m", id="plus"),
-        pytest.param("5.5m", id="fraction-text"),
-        pytest.param("5M", id="upper-case"),
-        pytest.param("5 m", id="space-inside"),
-        pytest.param(" 5m", id="space-before"),
-        pytest.param("5m ", id="space-after"),
-        pytest.param("5m\n", id="newline-at-end"),
-        pytest.param("5m\x00", id="nul"),
-        pytest.param("5min", id="word"),
-        pytest.param("1w", id="week"),
-        pytest.param("1h30m", id="two-units"),
-        pytest.param("1e3s", id="exponent"),
-        pytest.param("1_0s", id="underscore"),
-        pytest.param("0x5s", id="hex"),
-        pytest.param("nan", id="nan-text"),
-        pytest.param("inf", id="inf-text"),
-        pytest.param("PT5M", id="iso-8601"),
-        pytest.param("\uff15m", id="full-width-digit"),
-        pytest.param("\u0665m", id="arabic-digit"),
-        pytest.param("5\uff4d", id="full-width-unit"),
-        pytest.param("9999999999s", id="ten-digits"),
-        pytest.param("9" * 10_000 + "s", id="more-digits-than-python-reads"),
-        pytest.param("3651d", id="over-ten-years-in-days"),
-        pytest.param(b"5m", id="bytes"),
-        pytest.param(Decimal(300), id="decimal"),
-        pytest.param(Fraction(300), id="fraction-object"),
-        pytest.param([300], id="list"),
-        pytest.param(5j, id="complex"),
-        pytest.param(object(), id="object"),
+        pytest.param("passkey", "webauthn", id="passkey"),
+        pytest.param("Passkeys", "webauthn", id="passkeys"),
+        pytest.param("WebAuthn", "webauthn", id="other-case"),
+        pytest.param("password", "pwd", id="password"),
+        pytest.param("magic_link", "email", id="underscore"),
+        pytest.param("enchanted-link", "email", id="dash"),
+        pytest.param("authenticator", "totp", id="app"),
+        pytest.param("SSO", "fed", id="sso"),
+        pytest.param("social", "oauth", id="social"),
+        pytest.param("2fa", "mfa", id="2fa"),
     ],
 )
-def test_cf_003_other_durations_are_refused(duration: Any) -> None:
-    """At construction, with a message that shows the allowed forms."""
-    with pytest.raises(errors.ConfigurationError, match=r"max_age=.* is not a duration.*\"5m\""):
-        StepUpPolicy(max_age=duration)
+def test_amr_by_another_name_is_warned_of(
+    written: str, right: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No session would ever meet it; the warning has the right word."""
+    StepUpPolicy(amr=["sms", written])
+
+    assert caplog.messages == [
+        f'amr={written!r} is met by no session of Descope: it writes "{right}".'
+    ]
 
 
-def test_cf_006_unknown_keyword_is_a_type_error() -> None:
+@pytest.mark.parametrize(
+    "amr",
+    [
+        ["email", "fed", "mfa", "oauth", "otp", "pwd", "sms", "totp", "webauthn", "whatsapp"],
+        ["hwk", "urn:example:own"],
+    ],
+)
+def test_amr_that_can_be_met_is_taken_without_a_word(
+    amr: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Descope's own, those of RFC 8176 and those of other issuers."""
+    StepUpPolicy(amr=amr, acr="passkey")
+
+    assert caplog.messages == []
+
+
+def test_unknown_keyword_is_a_type_error() -> None:
     """A typing error is not a policy without that requirement."""
     with pytest.raises(TypeError, match="maxage"):
         StepUpPolicy(maxage="5m")  # type: ignore[call-arg]
@@ -335,6 +353,8 @@ def test_policy_is_a_value() -> None:
         same.max_age = None
     with pytest.raises(FrozenInstanceError):
         del same.max_age
+    with pytest.raises(FrozenInstanceError):
+        MISSING.reason = "expired"  # type: ignore[misc]
     for copied in (copy.deepcopy(policy), pickle.loads(pickle.dumps(policy)), replace(policy)):
         assert copied == policy
     assert replace(policy, max_age="1m").max_age == 60

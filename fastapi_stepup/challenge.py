@@ -86,7 +86,7 @@ class Challenge:
         """Build a `Bearer` challenge; what is not asked for is left out.
 
         Args:
-            realm: The protection space (RFC 9110 section 11.5).
+            realm: The protection space (RFC 9110 section 11.5), without quotes and backslashes.
             error: An error code; none when the request carried no credentials (RFC 6750 3.1).
             error_description: A fixed sentence for developers.
             acr_values: Authentication context classes, most preferred first; any one will do.
@@ -97,6 +97,10 @@ class Challenge:
         """
         if max_age is not None and (type(max_age) is not int or max_age < 0):
             msg = "max_age is a non-negative whole number of seconds."
+            raise ValueError(msg)
+        if realm is not None and not _PLAIN_TEXT.fullmatch(realm):
+            # RFC 9110 allows escapes, but some clients read them wrong.
+            msg = "realm must be printable ASCII without quotes and backslashes."
             raise ValueError(msg)
         classes = (acr_values,) if isinstance(acr_values, str) else tuple(acr_values)
         if not all(_ACR.fullmatch(name) for name in classes):

@@ -102,12 +102,22 @@ def test_control_and_foreign_characters_are_refused(control: str) -> None:
             Challenge(scheme, params, token68)
 
 
-def test_hd_029_quotes_and_backslashes_are_escaped() -> None:
-    """A realm may hold both and comes back the same."""
-    challenge = Challenge.bearer(realm='a "b" \\ c')
+@pytest.mark.parametrize(
+    ("value", "written"), [pytest.param('a "b" \\ c', 'a \\"b\\" \\\\ c', id="HD-029")]
+)
+def test_quotes_and_backslashes_are_escaped(value: str, written: str) -> None:
+    """A parameter may hold both and comes back the same."""
+    challenge = Challenge("Bearer", {"resource": value})
 
-    assert str(challenge) == 'Bearer realm="a \\"b\\" \\\\ c"'
+    assert str(challenge) == f'Bearer resource="{written}"'
     assert Challenge.parse(str(challenge)) == [challenge]
+
+
+@pytest.mark.parametrize("realm", ['a "b"', "a\\b", "caf\u00e9", "a\nb"])
+def test_realm_is_plain_text(realm: str) -> None:
+    """Two of six readers tried misread an escaped one."""
+    with pytest.raises(ValueError, match="realm must be printable ASCII without quotes"):
+        Challenge.bearer(realm=realm)
 
 
 @pytest.mark.parametrize("scheme", ["", "Bea rer", "Bearer,", 'Bearer"', "B\u00e9arer", "B=c"])

@@ -39,7 +39,7 @@ def passkey_routes(sign_in: SignIn, guard: StepUpGuard) -> APIRouter:
         """Begin."""
         origin = guard.credentials.page_origin(request)
         if origin is None:
-            raise errors.CrossSiteRequest
+            raise errors.PageOriginRequired
         if refresh_token is None:
             raise errors.RefreshTokenRequired
         user = await guard.descope.me(refresh_token)

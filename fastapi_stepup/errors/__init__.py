@@ -9,6 +9,7 @@ StepUpError (starlette HTTPException)
 ├── StepUpRequired           401   a session that is not stepped up, too old, or by another factor
 ├── ImpersonationRefused     403   an impersonated session where step-up is asked
 ├── CrossSiteRequest         403   a cookie without same-origin evidence
+│   └── PageOriginRequired   403   a passkey step-up without the origin of a page
 ├── KeysUnavailable          503   no usable key set
 ├── RevocationUnavailable    503   the application's own revocation check failed
 └── HelperRouteError               answers of the helper routes only
@@ -18,8 +19,8 @@ StepUpError (starlette HTTPException)
     ├── RefreshTokenRequired   400   ├── DescopeUnavailable     503
     ├── OTPRejected            400   ├── DescopeError           502
     ├── OTPExpired             400   ├── NoStepUpMethod         403
-    ├── LinkRejected           400   └── ProviderRejected       400
-    └── PasskeyRejected        400
+    ├── OTPExhausted           400   ├── ProviderRejected       400
+    └── LinkRejected           400   └── PasskeyRejected        400
 ```
 
 A client sees fixed text from these modules; no request data is ever reflected.
@@ -41,6 +42,7 @@ from fastapi_stepup.errors.helper_routes import (
     InvalidBody,
     LinkRejected,
     NoStepUpMethod,
+    OTPExhausted,
     OTPExpired,
     OTPRejected,
     PasskeyRejected,
@@ -60,6 +62,7 @@ from fastapi_stepup.errors.session import (
     InvalidRequest,
     InvalidToken,
     KeysUnavailable,
+    PageOriginRequired,
     RevocationUnavailable,
     StepUpRequired,
     Unauthenticated,
@@ -83,8 +86,10 @@ __all__ = [
     "KeysUnavailable",
     "LinkRejected",
     "NoStepUpMethod",
+    "OTPExhausted",
     "OTPExpired",
     "OTPRejected",
+    "PageOriginRequired",
     "PasskeyRejected",
     "Problem",
     "ProviderRejected",

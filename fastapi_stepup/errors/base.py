@@ -36,6 +36,9 @@ class StepUpError(HTTPException):
 
     - `problem` is the RFC 9457 body.
     - `headers` holds `Cache-Control: no-store` and, where the status asks for one, one challenge.
+    - `extensions` is the problem again, under the name that GraphQL servers read from an error
+      that a resolver raised.
+    - `log_line` has the reason for operators, and no token, claim or request data.
 
     A subclass sets `status`, `code`, `title` and `text`, and `challenges` and `challenge_error`
     where it sends a challenge. One that only groups others sets none.
@@ -100,6 +103,20 @@ class StepUpError(HTTPException):
         return Challenge.bearer(
             realm=self.realm, error=self.challenge_error, error_description=described
         )
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        """The problem, for the `extensions` of a GraphQL error."""
+        return dict(self.problem)
+
+    @property
+    def log_line(self) -> str:
+        """Status, code and reason in one line, for a log."""
+        reason = self._reason()
+        return f"{self.status} {self.code}" + (f" ({reason})" if reason else "")
+
+    def _reason(self) -> str:
+        return ""
 
     def __str__(self) -> str:
         return f"{self.status} {self.code}: {self.text}"

@@ -57,12 +57,12 @@ class RefreshTokenRequired(HelperRouteError):
 
 
 class DeliveryUnavailable(HelperRouteError):
-    """The user has no address for this delivery method, or Descope cannot use it."""
+    """The user cannot use this delivery or method: nothing is on file, or Descope has it not."""
 
     status = 400
     code = "delivery_unavailable"
-    title = "Delivery method unavailable"
-    text = "A code cannot be sent to you this way. Choose another delivery method."
+    title = "Step-up method unavailable"
+    text = "You cannot confirm it this way. Choose another delivery or method."
 
 
 class NoStepUpMethod(HelperRouteError):
@@ -127,13 +127,22 @@ class OTPExpired(HelperRouteError):
     text = "That code has expired. Ask for a new one."
 
 
+class OTPExhausted(HelperRouteError):
+    """The code was tried too often and is void. Waiting does not help, a new code does."""
+
+    status = 400
+    code = "otp_exhausted"
+    title = "Code used up"
+    text = "That code was tried too often and does not work any more. Ask for a new code."
+
+
 class TooManyAttempts(HelperRouteError):
     """Too many codes were tried or sent. `Retry-After` says when to try again."""
 
     status = 429
     code = "too_many_attempts"
     title = "Too many attempts"
-    text = "Too many attempts. Wait a little and ask for a new code."
+    text = "Too many attempts. Wait a little and try again."
 
     def __init__(self, *, retry_after: float = 60) -> None:
         super().__init__(retry_after=retry_after)
@@ -145,7 +154,10 @@ class SubjectMismatch(HelperRouteError):
     status = 403
     code = "subject_mismatch"
     title = "Different user"
-    text = "The proof belongs to another account than the session. Sign in again."
+    text = (
+        "The proof belongs to another account. Use the account that you are signed in with, or"
+        " sign in again."
+    )
 
 
 class DescopeUnavailable(HelperRouteError):
@@ -166,4 +178,4 @@ class DescopeError(HelperRouteError):
     status = 502
     code = "descope_error"
     title = "Unusable answer from the authentication service"
-    text = "The authentication service gave an answer that cannot be used."
+    text = "The authentication service gave an answer that cannot be used. Try again later."

@@ -46,6 +46,9 @@ class InvalidToken(StepUpError):
         self.reason = reason
         super().__init__(realm=realm)
 
+    def _reason(self) -> str:
+        return self.reason.value
+
     def __repr__(self) -> str:
         return f"InvalidToken({self.reason.value})"
 
@@ -92,6 +95,10 @@ class StepUpRequired(StepUpError):
             members["amr"] = list(amr)
         super().__init__(realm=realm, **members)
 
+    def _reason(self) -> str:
+        unmet = self.members["unmet"]
+        return ", ".join(f"{each['requirement']} {each['reason']}" for each in unmet)
+
     def challenge(self) -> Challenge:
         """Return one challenge with all that is unmet (RFC 9470 section 3)."""
         return Challenge.bearer(
@@ -121,6 +128,18 @@ class CrossSiteRequest(StepUpError):
     text = (
         "A request that a cookie authenticates must come from this site's own pages: send"
         " Sec-Fetch-Site or Origin, or send the session token as a bearer token."
+    )
+
+
+class PageOriginRequired(CrossSiteRequest):
+    """A passkey step-up was asked for without the origin of a page that may use it.
+
+    The origin goes to Descope and into the passkey's signature, so it is never guessed.
+    """
+
+    text = (
+        "A passkey works on a page of this site only. Send this request from there with fetch():"
+        " the browser adds Origin."
     )
 
 

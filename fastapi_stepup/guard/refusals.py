@@ -128,6 +128,6 @@ def _checked_realm(realm: str) -> str:
     try:
         Challenge.bearer(realm=realm)
     except (ValueError, TypeError):
-        msg = f"realm must be printable ASCII text, not {realm!r}."
+        msg = f"realm must be printable ASCII text without quotes and backslashes, not {realm!r}."
         raise ConfigurationError(msg) from None
     return realm

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fastapi_stepup.claims import Claims
-from fastapi_stepup.errors import CrossSiteRequest
+from fastapi_stepup.errors import PageOriginRequired
 from fastapi_stepup.providers.descope.responses import DescopeUser
 from fastapi_stepup.router.methods.base import MethodRoute, StepUpMethod
 from fastapi_stepup.router.schemas import (
@@ -47,7 +47,7 @@ class Passkey(StepUpMethod, name="passkey"):
     ) -> PasskeyStarted:
         origin = self.flow.guard.credentials.page_origin(request)
         if origin is None:
-            raise CrossSiteRequest
+            raise PageOriginRequired
         identity = await self.flow.begin(request, caller, body, self.name)
         if not identity.user.passkey:
             self.flow.refuse_unusable(identity.user)

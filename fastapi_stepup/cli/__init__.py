@@ -1,0 +1,1 @@
+"""The command line: `fastapi-stepup routes | inspect | check | emulator`."""

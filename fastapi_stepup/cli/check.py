@@ -1,0 +1,184 @@
+"""`check`: does this set-up work, and what has to change if not."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from importlib.util import find_spec
+from typing import Final, Literal
+
+import httpx
+from starlette.applications import Starlette
+
+from fastapi_stepup._http import HTTPClient, HTTPFailure, HTTPRequest
+from fastapi_stepup.cli.loading import guards_of, load
+from fastapi_stepup.cli.output import Report, Row, Section, Style, in_words
+from fastapi_stepup.cli.routes import routes_of
+from fastapi_stepup.errors import ConfigurationError, FailureReason, KeysUnavailable
+from fastapi_stepup.guard.guard import StepUpGuard
+
+State = Literal["good", "look", "bad"]
+
+_STYLES: Final[dict[State, Style | None]] = {"good": "good", "look": None, "bad": "bad"}
+_SLOW: Final = 1.0
+_ADVICE: Final[dict[FailureReason, str]] = {
+    FailureReason.CONNECT: "The host cannot be reached: check network, proxy and DESCOPE_BASE_URI.",
+    FailureReason.TIMEOUT: "The host is too slow or does not answer: check network and proxy.",
+    FailureReason.TRANSPORT: "The connection broke: check TLS and what stands between.",
+    FailureReason.REDIRECT: "The host redirects, which is never followed: give the API's address.",
+    FailureReason.CLIENT_ERROR: "The host knows no such project: check the project id.",
+    FailureReason.THROTTLED: "The host is throttling: try again later.",
+    FailureReason.SERVER_ERROR: "The host is out of order: try again later.",
+}
+_NO_KEY_SET: Final = "The answer is no usable key set: check that the address is Descope's API."
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: good, worth a look, or bad, with what to do."""
+
+    subject: str
+    state: State
+    text: str
+
+
+def check_setup(
+    target: str | None = None,
+    *,
+    project_id: str | None = None,
+    base_url: str | None = None,
+    redis_url: str | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Report:
+    """Return what is good, and what has to change.
+
+    Sends two requests for the project's key set, one `PING` to Redis, and nothing else.
+
+    Args:
+        target: An app as `load` takes it; its guards, policies and routes are looked at as well.
+        project_id: The project; by default that of the app's guards, or of the environment.
+        base_url: Another host of Descope's API.
+        redis_url: The Redis of the limits.
+        transport: Where HTTP goes instead of the network.
+        clock: This machine's clock.
+
+    Raises:
+        LoadingFailed: There is no such app.
+    """
+    findings: list[Finding] = []
+    looked_at: list[StepUpGuard] = []
+    if target is not None:
+        app = load(target)
+        looked_at = guards_of(app)
+        findings.append(_routes(app, looked_at))
+    if project_id is not None or not looked_at:
+        try:
+            looked_at = [
+                StepUpGuard.for_descope(project_id, base_url=base_url, transport=transport)
+            ]
+        except ConfigurationError as error:
+            findings.append(Finding("project", "bad", str(error)))
+            looked_at = []
+    for guard in looked_at:
+        findings.append(Finding("project", "good", f"{guard.project_id} at {guard.base_url}"))
+        findings += asyncio.run(_keys(guard, transport, clock))
+    if redis_url is not None:
+        findings.append(_redis(redis_url))
+    return _report(findings)
+
+
+def _report(findings: list[Finding]) -> Report:
+    rows = tuple(
+        Row((each.subject, each.state, each.text), _STYLES[each.state]) for each in findings
+    )
+    bad = [each for each in findings if each.state == "bad"]
+    data = {
+        "ok": not bad,
+        "findings": [
+            {"subject": each.subject, "state": each.state, "text": each.text} for each in findings
+        ],
+    }
+    summary = f"{len(bad)} to mend." if bad else "All good."
+    return Report((Section("Check", ("subject", "", ""), rows),), data, summary, found=bool(bad))
+
+
+async def _keys(
+    guard: StepUpGuard, transport: httpx.AsyncBaseTransport | None, clock: Callable[[], float]
+) -> list[Finding]:
+    """Fetch the key set once by hand, for its `Date` and its speed, and once as the guard does."""
+    http = HTTPClient(transport)
+    started = time.monotonic()
+    try:
+        response = await http.send(HTTPRequest("GET", guard.keys.url))
+    except HTTPFailure as failure:
+        return [Finding("keys", "bad", _ADVICE.get(failure.reason, _NO_KEY_SET))]
+    took = time.monotonic() - started
+    findings = [_speed(took), _clock(response.headers.get("date"), guard, clock() - took / 2)]
+    try:
+        await guard.keys.warm_up()
+    except KeysUnavailable:
+        reason = guard.keys.health().last_error
+        advice = _NO_KEY_SET if reason is None else _ADVICE.get(reason, _NO_KEY_SET)
+        return [Finding("keys", "bad", advice)]
+    health = guard.keys.health()
+    algorithms = ", ".join(sorted(guard.keys.algorithms))
+    said = f"{health.keys} usable for {algorithms}, {health.state}"
+    return [Finding("keys", "good", said), *findings]
+
+
+def _speed(took: float) -> Finding:
+    if took > _SLOW:
+        return Finding("speed", "look", f"The key set took {took:.1f} s; the first request waits.")
+    return Finding("speed", "good", f"The key set took {took * 1000:.0f} ms.")
+
+
+def _clock(date: str | None, guard: StepUpGuard, now: float) -> Finding:
+    try:
+        theirs = parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return Finding("clock", "look", "The server says no time to compare this machine's with.")
+    difference = now - theirs
+    leeway = guard.verifier.leeway
+    if abs(difference) <= leeway + 1:  # `Date` has whole seconds
+        return Finding("clock", "good", "This machine's clock agrees with the server's.")
+    early = "ahead of" if difference > 0 else "behind"
+    return Finding(
+        "clock",
+        "bad",
+        f"This machine's clock is {in_words(difference)} {early} the server's; {leeway:g} s are "
+        "allowed for. Synchronise it (NTP).",
+    )
+
+
+def _redis(url: str) -> Finding:
+    if find_spec("redis") is None:
+        return Finding("redis", "bad", "Install the client: pip install 'fastapi-stepup[redis]'.")
+    from redis import Redis, RedisError  # noqa: PLC0415  # an extra
+
+    try:
+        client = Redis.from_url(url, socket_connect_timeout=2, socket_timeout=2)
+        with client:
+            client.ping()
+    except (RedisError, ValueError, OSError) as error:
+        kind = type(error).__name__
+        return Finding(
+            "redis",
+            "bad",
+            f"Redis does not answer ({kind}): check address and password. Until then limits count "
+            "in each process.",
+        )
+    return Finding("redis", "good", "Redis answers.")
+
+
+def _routes(app: Starlette, guards: list[StepUpGuard]) -> Finding:
+    if not guards:
+        return Finding("routes", "bad", "No guard is in front of any route of this app.")
+    open_ones = sorted(
+        route.path for route in routes_of(app, guards) if route.is_open and route.mutates
+    )
+    if not open_ones:
+        return Finding("routes", "good", "No open route changes state.")
+    listed = ", ".join(open_ones[:5]) + (" …" if len(open_ones) > 5 else "")  # noqa: PLR2004
+    return Finding("routes", "look", f"Open routes change state: {listed}")

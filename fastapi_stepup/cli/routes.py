@@ -1,0 +1,109 @@
+"""`routes`: each route of an app, with what its entry points ask for."""
+
+from starlette.applications import Starlette
+
+from fastapi_stepup.cli.loading import LoadingFailed, guards, load
+from fastapi_stepup.cli.output import Report, Row, Section
+from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.policy.policy import StepUpPolicy
+from fastapi_stepup.web.route_inventory import EntryPoint, GuardedRoute, guarded_routes
+from fastapi_stepup.web.rules import Access
+
+
+def list_routes(target: str) -> Report:
+    """Return the routes of the app *target*.
+
+    A route counts as open if no guard of the process is in front of it. Does not see calls of
+    `guard.authorize` inside handlers.
+
+    Raises:
+        LoadingFailed: There is no such app, or it has no guard.
+    """
+    app = load(target)
+    found = guards()
+    if not found:
+        msg = "There is no guard in this app: make one with StepUpGuard.for_descope(…)."
+        raise LoadingFailed(msg)
+    listed = routes_of(app, found)
+    rows = tuple(
+        Row(
+            (" ".join(sorted(route.methods)), route.path, _asked(route), _entry_points(route)),
+            "bad" if route.is_open and route.mutates else "note" if route.is_open else None,
+        )
+        for route in listed
+    )
+    data = {
+        "routes": [
+            {
+                "path": route.path,
+                "methods": sorted(route.methods),
+                "open": route.is_open,
+                "mutates": route.mutates,
+                "asks_step_up": route.asks_step_up,
+                "entry_points": [
+                    {"entry_point": kind, "asks": in_short(access)} for kind, access in route.doors
+                ],
+            }
+            for route in listed
+        ]
+    }
+    table = Section("Routes", ("methods", "path", "asks for", "entry points"), rows)
+    open_ones = [route for route in listed if route.is_open and route.mutates]
+    summary = f"{len(listed)} routes, {len(open_ones)} open ones change state."
+    return Report((table,), data, summary, found=bool(open_ones))
+
+
+def routes_of(app: Starlette, guards: list[StepUpGuard]) -> list[GuardedRoute]:
+    """Return each route of *app* once, with the entry points of all *guards*."""
+    return _joined([guarded_routes(app, guard) for guard in guards])
+
+
+def open_routes(report: Report, *, mutating: bool) -> list[str]:
+    """Return the paths of open routes; with *mutating* only of those that change state."""
+    return [
+        route["path"]
+        for route in report.data["routes"]
+        if route["open"] and (route["mutates"] or not mutating)
+    ]
+
+
+def in_short(access: Access) -> str:
+    """Return what an entry point asks for, such as `webauthn ≤2m`, for people."""
+    if not isinstance(access, StepUpPolicy):
+        return access
+    parts = [" or ".join(values) for values in (access.amr, access.acr) if values] or ["step-up"]
+    age = "" if access.max_age is None else f" ≤{_duration(access.max_age)}"
+    return " + ".join(parts) + age
+
+
+def _duration(seconds: int) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
+def _joined(by_guard: list[list[GuardedRoute]]) -> list[GuardedRoute]:
+    """Return each route once, with the entry points of all guards."""
+    doors: dict[tuple[str, str], list[tuple[EntryPoint, Access]]] = {}
+    for routes in by_guard:
+        for route in routes:
+            for method in route.methods:
+                known = doors.setdefault((route.path, method), [])
+                known.extend(door for door in route.doors if door not in known)
+    grouped: dict[tuple[str, tuple[tuple[EntryPoint, Access], ...]], set[str]] = {}
+    for (path, method), asked in doors.items():
+        grouped.setdefault((path, tuple(asked)), set()).add(method)
+    return [
+        GuardedRoute(path, frozenset(methods), asked) for (path, asked), methods in grouped.items()
+    ]
+
+
+def _asked(route: GuardedRoute) -> str:
+    if route.is_open:
+        return "OPEN" if route.mutates else "open"
+    return ", ".join(dict.fromkeys(in_short(access) for _, access in route.doors))
+
+
+def _entry_points(route: GuardedRoute) -> str:
+    return ", ".join(dict.fromkeys(kind for kind, _ in route.doors))

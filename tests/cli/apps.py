@@ -1,0 +1,45 @@
+"""An app whose routes are open, guarded, and guarded by two guards."""
+
+from typing import Annotated
+
+from fastapi import Depends, FastAPI
+
+from fastapi_stepup import Claims, RequireSession, RequireStepUp, StepUpGuard, StepUpMiddleware
+from fastapi_stepup.web.rules import StepUpRule
+
+guard = StepUpGuard.for_descope("P2abcdefghijklmnopqrstuvwxyz")
+Recent = Annotated[Claims, Depends(RequireStepUp(guard, max_age="2m", amr=["totp"]))]
+app = FastAPI(openapi_url=None)
+closed = FastAPI(openapi_url=None)
+
+
+@app.get("/")
+def home() -> str:
+    """Be open, and change nothing."""
+    return "home"
+
+
+@app.post("/open")
+def change() -> str:
+    """Be open, and change state."""
+    return "changed"
+
+
+@app.post("/pay")
+@closed.post("/pay")
+def pay(
+    claims: Annotated[Claims, Depends(RequireStepUp(guard, max_age="2m", amr=["totp"]))],
+) -> str:
+    """Ask for a factor."""
+    return claims.subject
+
+
+@closed.get("/me")
+def me(claims: Annotated[Claims, Depends(RequireSession(guard))]) -> str:
+    """Ask for a session."""
+    return claims.subject
+
+
+closed.add_middleware(StepUpMiddleware, guard=guard, rules=[StepUpRule("/me", "session")])
+unguarded = FastAPI()
+not_an_app = 7

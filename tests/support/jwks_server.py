@@ -16,7 +16,7 @@ from fastapi_stepup.events import Event
 from fastapi_stepup.testing import DescopeEmulator
 from fastapi_stepup.testing.keys import SigningKey
 from fastapi_stepup.tokens.jwks.cache import JWKSCache
-from fastapi_stepup.tokens.jwks.refresh import running_loop
+from fastapi_stepup.tokens.jwks.event_loops import running_loop
 from fastapi_stepup.tokens.verifier import TokenVerifier
 
 URL = "https://keys.example/v2/keys/P2x"
@@ -50,12 +50,17 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 @dataclass
 class Endpoint:
-    """A key set endpoint: publishes `keys`, or answers as it is told, and remembers who asked."""
+    """A key set endpoint: publishes `keys`, or answers as it is told, and remembers who asked.
+
+    It never answers the first `silent` requests, and the others after `delay` seconds.
+    """
 
     keys: list[dict[str, object]] = field(default_factory=lambda: [jwk("k1")])
     headers: dict[str, str] = field(default_factory=dict)
     answer: Answer | None = None
     gate: anyio.Event | None = None
+    delay: float = 0
+    silent: int = 0
     requests: list[httpx.Request] = field(default_factory=list)
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -63,8 +68,11 @@ class Endpoint:
         self.requests.append(request)
         answer = self.answer or self.publish
         reply = answer(request)
+        if len(self.requests) <= self.silent:
+            await anyio.sleep_forever()
         if self.gate is not None:
             await self.gate.wait()
+        await anyio.sleep(self.delay)
         return reply
 
     def publish(self, request: httpx.Request) -> httpx.Response:
@@ -135,13 +143,21 @@ class CacheHarness:
         with anyio.fail_after(5):
             for refresh in self.keys._refresher._refreshes.copy():
                 if refresh.loop is running_loop():
-                    await refresh.done.wait()
+                    await self.keys._refresher._wait_for_end(refresh)
 
     async def refresh(self) -> None:
         """Let a background refresh happen, some seconds past the soft limit."""
         self.clock.now += 400
         self.keys.cached("k1")
         await self.finish_refreshes()
+
+    def give_up_refresh(self) -> anyio.Event:
+        """Let the refresh that waits at the gate outlive its deadline; return that gate."""
+        gate, self.endpoint.gate = self.endpoint.gate, None
+        assert gate is not None
+        for refresh in self.keys._refresher._refreshes:
+            refresh.overdue = 0
+        return gate
 
     def events_of(self, kind: type[Event]) -> list[Any]:
         """Return the events of one kind."""

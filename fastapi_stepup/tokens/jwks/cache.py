@@ -18,8 +18,9 @@ from fastapi_stepup._urls import checked_base_url
 from fastapi_stepup.errors import ConfigurationError, InvalidToken, KeysUnavailable, RejectReason
 from fastapi_stepup.events import EventHook, KidOutcome, UnknownKid, printable_kid
 from fastapi_stepup.tokens.jwk import MAX_KEYS, VerificationKey
+from fastapi_stepup.tokens.jwks.event_loops import running_loop
 from fastapi_stepup.tokens.jwks.freshness import MIN_TTL
-from fastapi_stepup.tokens.jwks.refresh import Refresher, running_loop, usable_keys
+from fastapi_stepup.tokens.jwks.refresh import Refresher, usable_keys
 from fastapi_stepup.tokens.jwks.state import KeySetState, KeysHealth, Snapshot
 from fastapi_stepup.tokens.jwks.unknown_kids import COOLDOWN, UnknownKids
 from fastapi_stepup.tokens.jws import allowed_algorithms
@@ -37,7 +38,8 @@ class JWKSCache(SetOnce):
     Guarantees:
     - Readers never wait except on the very first use and past the hard limit, and then no longer
       than the HTTP client's total deadline.
-    - One fetch per event loop at a time, which no cancelled request can end.
+    - One fetch per process at a time, which no cancelled request can end. An event loop that ends
+      over a fetch does not keep the others waiting.
     - A failed fetch never empties the set; an answer that was asked for earlier never replaces a
       later one.
     - An unknown `kid` costs at most two forced fetches and one more per *cooldown*, however many
@@ -272,6 +274,7 @@ class JWKSCache(SetOnce):
 
     def _restart_in_child(self) -> None:
         self._state.restart_in_child()
+        self._unknown_kids.restart_in_child()
         self._refresher.restart_in_child()
 
 

@@ -2,10 +2,10 @@
 
 import asyncio
 import random
-import sys
+import time
 from collections.abc import Mapping
-from contextvars import Context
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,6 +18,13 @@ from fastapi_stepup._log import logger
 from fastapi_stepup.errors import FailureReason
 from fastapi_stepup.events import FetchStarted
 from fastapi_stepup.tokens.jwk import MAX_KEYS, Skipped, VerificationKey, load_keys
+from fastapi_stepup.tokens.jwks.event_loops import (
+    Waiters,
+    call_soon,
+    is_closed,
+    running_loop,
+    spawn,
+)
 from fastapi_stepup.tokens.jwks.freshness import entity_tag, is_same_entity_tag, lifetime
 from fastapi_stepup.tokens.jwks.state import KeySetState, Sent, Snapshot
 
@@ -26,12 +33,14 @@ _RETRYABLE: Final = frozenset(
     {FailureReason.CONNECT, FailureReason.TIMEOUT, FailureReason.TRANSPORT}
 )
 _GRACE: Final = 1.0
+_POLL: Final = 0.25
+_PATIENCE: Final = 4
 _NOT_SENT: Final = Sent(0, 0.0, 0.0)
 
 
 @dataclass(slots=True, eq=False)
 class _Refresh:
-    """A running refresh in one event loop.
+    """A refresh that runs in one event loop, and the tasks of any loop that wait for it.
 
     Cancelling a waiter does not cancel it.
     """
@@ -40,24 +49,28 @@ class _Refresh:
     base: Snapshot | None
     overdue: float
     sent: Sent = _NOT_SENT
+    is_decided: bool = False
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    done: anyio.Event = field(default_factory=anyio.Event)
+    waiters: dict[object, Waiters] = field(default_factory=dict)
     task: "asyncio.Task[None] | None" = None
 
 
 class Refresher:
-    """Fetches one key set: one fetch per event loop at a time, tried again once.
+    """Fetches one key set: one fetch per process at a time, tried again once.
 
-    A fetch counts as failed, and the old set stays, for anything but a 200 with a JSON object of
-    1 to 64 keys of which one is usable, or a 304 to our own `If-None-Match`. A byte order mark is
-    refused (RFC 8259 section 8.1 forbids senders to add one).
+    - A fetch runs in the event loop that starts it, and all loops wait for it.
+    - One whose loop is closed, stands still for a second or ends over it is given up, and the
+      first waiter of another loop starts the next one.
+    - A fetch counts as failed, and the old set stays, for anything but a 200 with a JSON object of
+      1 to 64 keys of which one is usable, or a 304 to our own `If-None-Match`. A byte order mark
+      is refused (RFC 8259 section 8.1 forbids senders to add one).
 
     Args:
         url: Where the JWK set is.
         algorithms: Algorithms that tokens may use.
         ttl: The soft limit in seconds where the server sets none.
         http: Sends the requests.
-        state: Takes the results.
+        state: Takes the results; its lock guards the list of refreshes.
         emit: Takes the events.
     """
 
@@ -73,49 +86,117 @@ class Refresher:
     ) -> None:
         self._url, self._algorithms, self._ttl = url, algorithms, ttl
         self._http, self._state, self._emit = http, state, emit
+        self._current: _Refresh | None = None
+        # All that run, those that were given up included: nothing else refers to their tasks.
         self._refreshes: set[_Refresh] = set()
 
     def current(self) -> _Refresh | None:
-        """Return the refresh that runs in this event loop, unless it has outlived its deadline."""
-        loop = running_loop()
-        for refresh in self._refreshes.copy():
-            if refresh.loop is loop and anyio.current_time() <= refresh.overdue:
-                return refresh
-        return None
+        """Return the refresh to wait for, unless it has outlived its deadline or its loop."""
+        refresh = self._current
+        if refresh is None or time.monotonic() > refresh.overdue or is_closed(refresh.loop):
+            return None
+        return refresh
 
     def start(self) -> _Refresh:
-        """Start a refresh in this event loop, which owes nothing to the request that starts it."""
+        """Return the current refresh, or start one in this event loop.
+
+        It owes nothing to the request that starts it.
+        """
         loop = running_loop()
-        overdue = anyio.current_time() + self._http.total_timeout + _GRACE
-        refresh = _Refresh(loop, self._state.snapshot, overdue)
         with self._state.lock:
+            refresh = self.current()
+            if refresh is not None:
+                return refresh
             # Loops that were closed over a refresh cannot finish it.
-            dead = [r for r in self._refreshes if getattr(r.loop, "is_closed", bool)()]
-            self._refreshes.difference_update(dead)
+            closed = [r for r in self._refreshes.copy() if is_closed(r.loop)]
+            self._refreshes.difference_update(closed)
+            overdue = time.monotonic() + self._http.total_timeout + _GRACE
+            refresh = self._current = _Refresh(loop, self._state.snapshot, overdue)
             self._refreshes.add(refresh)
-        if isinstance(loop, asyncio.AbstractEventLoop):
-            refresh.task = loop.create_task(self._run(refresh), context=Context())
-            # A loop that shuts down may cancel the task before it has run at all.
-            refresh.task.add_done_callback(lambda _: self._finish(refresh))
-        else:
-            sys.modules["trio.lowlevel"].spawn_system_task(self._run, refresh)
+        refresh.task = spawn(partial(self._run, refresh), partial(self._finish, refresh))
         return refresh
 
     async def wait(self, refresh: _Refresh) -> None:
-        """Wait for *refresh*, but no longer than it should take."""
-        with anyio.move_on_after(refresh.overdue - anyio.current_time()):
-            await refresh.done.wait()
+        """Wait until *refresh*, or one that takes its place, has a result.
+
+        Returns without one if *refresh* was stopped in this event loop, as by `aclose`.
+        """
+        loop = running_loop()
+        await self._wait_for_end(refresh)
+        while self._is_undecided(refresh):
+            if refresh.loop is loop and refresh not in self._refreshes:
+                return
+            refresh = self.start()
+            await self._wait_for_end(refresh)
 
     async def aclose(self) -> None:
         """Cancel the refreshes that run in this event loop, and wake those who wait for them."""
         loop = running_loop()
         for refresh in [r for r in self._refreshes.copy() if r.loop is loop]:
             refresh.scope.cancel()
-            await refresh.done.wait()
+            await self._wait_for_end(refresh)
 
     def restart_in_child(self) -> None:
         """Drop the refreshes, whose event loops a fork leaves behind."""
-        self._refreshes = set()
+        self._current, self._refreshes = None, set()
+
+    def _is_undecided(self, refresh: _Refresh) -> bool:
+        """Return whether *refresh* ended without a result, and nothing else has happened since."""
+        unchanged = self._state.snapshot is refresh.base
+        return unchanged and not refresh.is_decided and self._state.may_try()
+
+    async def _wait_for_end(self, refresh: _Refresh) -> None:
+        loop = running_loop()
+        with self._state.lock:
+            if refresh not in self._refreshes:
+                return
+            waiters = refresh.waiters.get(loop)
+            if waiters is None:
+                waiters = refresh.waiters[loop] = Waiters(loop)
+                waiters.task = spawn(
+                    partial(self._watch, refresh, waiters),
+                    partial(self._dismiss, refresh, waiters),
+                )
+        await waiters.wait()
+
+    async def _watch(self, refresh: _Refresh, waiters: Waiters) -> None:
+        """Give *refresh* up when it outlives its deadline or its event loop stands still.
+
+        Runs once in each event loop that waits, and wakes the waiters there when it ends.
+        """
+        unanswered = 0
+
+        def answer() -> None:
+            nonlocal unanswered
+            unanswered = 0
+
+        try:
+            while self._current is refresh and not waiters.are_released:
+                if time.monotonic() > refresh.overdue:
+                    refresh.is_decided = True
+                    self._give_up(refresh)
+                elif unanswered > _PATIENCE or not call_soon(refresh.loop, answer):
+                    self._give_up(refresh)
+                unanswered += 1
+                await waiters.wait_up_to(_POLL)
+        finally:
+            self._dismiss(refresh, waiters)
+
+    def _give_up(self, refresh: _Refresh) -> None:
+        """Make way for another refresh, and wake those who wait for this one."""
+        with self._state.lock:
+            if self._current is refresh:
+                self._current = None
+            waiting = tuple(refresh.waiters.values())
+        for waiters in waiting:
+            call_soon(waiters.loop, waiters.release)
+
+    def _dismiss(self, refresh: _Refresh, waiters: Waiters) -> None:
+        """Wake *waiters*; a task that waits again gets another watch."""
+        with self._state.lock:
+            if refresh.waiters.get(waiters.loop) is waiters:
+                del refresh.waiters[waiters.loop]
+        waiters.release()
 
     async def _run(self, refresh: _Refresh) -> None:
         """Fetch and apply the result; waiters are woken in any case, and nothing escapes."""
@@ -123,9 +204,12 @@ class Refresher:
             with refresh.scope:
                 await anyio.lowlevel.checkpoint()
                 self._apply(refresh, await self._fetch(refresh))
+                refresh.is_decided = True
         except HTTPFailure as failure:
+            refresh.is_decided = True
             self._state.fail(failure.reason, refresh.sent, failure.retry_after)
         except Exception:  # noqa: BLE001  # nobody awaits this task; a set must survive anything
+            refresh.is_decided = True
             logger.debug("Fetching the key set failed unexpectedly.", exc_info=True)
             self._state.fail(FailureReason.UNEXPECTED, refresh.sent)
         finally:
@@ -134,7 +218,7 @@ class Refresher:
     def _finish(self, refresh: _Refresh) -> None:
         with self._state.lock:
             self._refreshes.discard(refresh)
-        refresh.done.set()
+            self._give_up(refresh)
 
     async def _fetch(self, refresh: _Refresh) -> HTTPResponse:
         """Return the reply to a conditional request, made again once if that is worth while."""
@@ -210,19 +294,6 @@ def usable_keys(
     if not keys:
         raise HTTPFailure(FailureReason.NO_USABLE_KEY)
     return keys, skipped
-
-
-def running_loop() -> object | None:
-    """Return the running event loop: asyncio's loop, trio's token, or nothing."""
-    trio: Any = sys.modules.get("trio.lowlevel")
-    # Another thread may be importing it at this moment: then this one is not in trio.
-    if getattr(trio, "in_trio_task", bool)():
-        token: object = trio.current_trio_token()
-        return token
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _is_passing(reply: HTTPResponse | HTTPFailure, *, now: float) -> bool:

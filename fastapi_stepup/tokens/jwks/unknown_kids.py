@@ -28,10 +28,15 @@ class UnknownKids:
         self._cooldown = cooldown
         self._tokens = float(BURST)
         self._counted_at = state.monotonic()
-        # kid -> the generation that lacks it: a set that has changed may hold it.
-        self._missing: TTLCache[str, int] = TTLCache(
-            MAX_REMEMBERED, REMEMBERED_FOR, timer=state.monotonic
-        )
+        self._missing = self._empty()
+
+    def _empty(self) -> TTLCache[str, int]:
+        """Return a memory of kid -> the generation that lacks it: a later one may hold it."""
+        return TTLCache(MAX_REMEMBERED, REMEMBERED_FOR, timer=self._state.monotonic)
+
+    def restart_in_child(self) -> None:
+        """Forget the kids: a thread may have been at the memory when the process forked."""
+        self._missing = self._empty()
 
     def __len__(self) -> int:
         return len(self._missing)

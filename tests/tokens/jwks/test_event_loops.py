@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from fastapi_stepup import RequireSession, StepUpGuard
 from fastapi_stepup._http import HTTPClient
 from fastapi_stepup.testing import DescopeEmulator
+from fastapi_stepup.tokens.jwks.event_loops import Waiters, running_loop
 from tests.support.jwks_server import (
     PROJECT,
     CacheHarness,
@@ -36,6 +37,40 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 def site() -> VerifierHarness:
     """A verifier that has seen nothing yet."""
     return VerifierHarness()
+
+
+@pytest.mark.parametrize("cancelled", [0, 10])
+async def test_those_who_wait_for_a_fetch_wake_a_few_at_a_time(cancelled: int) -> None:
+    """However many they are, the loop has turns for other work in between.
+
+    Some that are cancelled on the way leave no other one asleep.
+    """
+    waiters = Waiters(running_loop())
+    ended: list[int] = []
+    scopes = [anyio.CancelScope() for _ in range(200)]
+
+    async def wait(number: int) -> None:
+        with scopes[number]:
+            await waiters.wait()
+        ended.append(number)
+
+    most = before = 0
+    async with anyio.create_task_group() as group:
+        for number in range(200):
+            group.start_soon(wait, number)
+        await anyio.wait_all_tasks_blocked()
+        for scope in scopes[:cancelled]:
+            scope.cancel()
+        waiters.release()
+        for scope in scopes[100 : 100 + cancelled]:
+            scope.cancel()
+        with anyio.fail_after(5):
+            while len(ended) < 200:
+                await anyio.lowlevel.checkpoint()
+                most, before = max(most, len(ended) - before), len(ended)
+        await waiters.wait()
+    # trio runs the tasks of one turn in any order: two batches may pass between two looks.
+    assert 1 <= most <= 2 * 16 + 2 * cancelled
 
 
 @pytest.mark.parametrize("requests", [pytest.param(1000, id="JW-002-tokens")])
@@ -136,7 +171,7 @@ async def test_a_fetch_that_ignores_its_deadline_holds_nobody_for_ever() -> None
     http = HTTPClient(httpx.MockTransport(ignore_cancellation), total_timeout=0.05)
     harness = CacheHarness(endpoint, options={"http": http})
     refresh = harness.keys._refresher.start()
-    refresh.overdue = anyio.current_time() + 0.1
+    refresh.overdue = time.monotonic() + 0.1
     assert await harness.outcome("k1") == "unavailable"
     stuck.set()
     assert await harness.outcome("k1") == "found"
@@ -195,6 +230,16 @@ def test_loops_that_were_closed_over_a_fetch_are_let_go() -> None:
     anyio.run(read)
     gc.collect()
     assert not harness.keys._refresher._refreshes
+
+
+async def test_waiting_for_a_refresh_that_is_over_returns_at_once() -> None:
+    """It may end between the moment a task finds it and the moment it begins to wait."""
+    refresher = CacheHarness().keys._refresher
+    refresh = refresher.start()
+    assert refresher.start() is refresh
+    await refresher.wait(refresh)
+    with anyio.fail_after(0.1):
+        await refresher.wait(refresh)
 
 
 def test_trio_may_be_half_imported_by_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:

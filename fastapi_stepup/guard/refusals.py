@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from starlette.exceptions import WebSocketException
+from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 
@@ -18,6 +18,7 @@ from fastapi_stepup.events import ReportOnly
 from fastapi_stepup.guard.paths import paths_of
 
 POLICY_VIOLATION: Final = 1008
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 
 _DENIAL: Final = "websocket.http.response"
 
@@ -112,6 +113,9 @@ class Refusals(SetOnce):
             deniable = _DENIAL in (connection.scope.get("extensions") or {})
             if state is not WebSocketState.CONNECTING or not deniable:
                 return WebSocketException(POLICY_VIOLATION, reason=error.code)
+        if _is_left_to_starlette(connection, error):
+            # Its own handler writes any body as text.
+            error.headers = {**error.headers, "Content-Type": PROBLEM_MEDIA_TYPE}
         # The frames it went through hold the token, which error reporters collect.
         return error.with_traceback(None)
 
@@ -122,6 +126,16 @@ class Refusals(SetOnce):
             if member is not None:
                 return member
         return None
+
+
+def _is_left_to_starlette(connection: HTTPConnection, error: StepUpError) -> bool:
+    """Return whether the app has no handler for *error*. FastAPI always has one."""
+    handlers = getattr(connection.scope.get("app"), "exception_handlers", None)
+    if handlers is None:
+        return False
+    # Not `Exception`: a handler for it answers what no other handles, and Starlette handles this.
+    kinds = [kind for kind in type(error).__mro__ if issubclass(kind, HTTPException)]
+    return not any(key in handlers for key in (error.status, *kinds))
 
 
 def _checked_realm(realm: str) -> str:

@@ -19,9 +19,9 @@ from fastapi_stepup.errors import (
     Unauthenticated,
 )
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.guard.refusals import PROBLEM_MEDIA_TYPE
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.dependencies import SCHEME, SCHEME_NAME
-from fastapi_stepup.web.responses import PROBLEM_MEDIA_TYPE
 from fastapi_stepup.web.route_inventory import GuardedRoute, owned_routes
 
 SCHEMA_NAME: Final = "StepUpProblem"

@@ -1,12 +1,9 @@
 """Responses for refusals: the bare RFC 9457 problem."""
 
-from typing import Final
-
 from starlette.responses import JSONResponse
 
 from fastapi_stepup.errors import StepUpError
-
-PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+from fastapi_stepup.guard.refusals import PROBLEM_MEDIA_TYPE
 
 
 def problem_response(error: StepUpError) -> JSONResponse:

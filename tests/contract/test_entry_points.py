@@ -1,13 +1,16 @@
 """One decision, many entry points: the same bytes from each of them."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx2
 import pytest
 from fastapi import Depends, FastAPI
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
@@ -23,6 +26,7 @@ from fastapi_stepup import (
     requires_step_up,
     stepup_router,
 )
+from fastapi_stepup.errors import StepUpError
 from fastapi_stepup.testing import DescopeEmulator, SigningKey
 from tests.support.attack_requests import SECRET
 
@@ -251,3 +255,75 @@ def test_every_entry_point_opens(
     assert client.post("/pay", headers=headers).text == SECRET
     with client.websocket_connect("/pay", headers=headers) as websocket:
         assert websocket.receive()["reason"] == SECRET
+
+
+async def ask(guard: StepUpGuard, connection: HTTPConnection) -> PlainTextResponse:
+    """Ask in the handler."""
+    await guard.authorize(connection, StepUpPolicy())
+    return PlainTextResponse(SECRET)
+
+
+def plain_starlette(guard: StepUpGuard, handlers: Any = None) -> dict[str, ASGIApp]:
+    """Return Starlette apps that install nothing, one for each way to ask."""
+
+    async def pay(request: Request) -> Response:
+        return PlainTextResponse(SECRET)
+
+    async def asking(request: Request) -> Response:
+        return await ask(guard, request)
+
+    async def chat(websocket: WebSocket) -> None:
+        await ask(guard, websocket)
+
+    def app(endpoint: Any, socket: Any) -> Starlette:
+        routes = [Route("/pay", endpoint, methods=["POST"]), WebSocketRoute("/pay", socket)]
+        return Starlette(routes=routes, exception_handlers=handlers)
+
+    inside = app(pay, greet)
+    inside.add_middleware(StepUpMiddleware, guard=guard)
+    step_up = requires_step_up(guard)
+    return {
+        "decorator": app(step_up(pay), step_up(greet)),
+        "handler": app(asking, chat),
+        "middleware": inside,
+        "middleware-around": StepUpMiddleware(app(pay, greet), guard=guard),
+    }
+
+
+@pytest.mark.parametrize("way", ["decorator", "handler", "middleware", "middleware-around"])
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ([], 401),
+        (2 * [("Authorization", "Bearer x")], 400),
+        ([("Cookie", "DS=x.y.z"), ("Sec-Fetch-Site", "cross-site")], 403),
+    ],
+)
+def test_a_plain_starlette_app_answers_problem_documents(
+    way: str, fields: list[tuple[str, str]], status: int, guard: StepUpGuard
+) -> None:
+    """With nothing installed, the same bytes and media type as an installed app."""
+    bare = answers(plain_starlette(guard)[way], fields)
+    installed = answers(by_decorator(guard, StepUpPolicy()), fields)
+
+    assert [answer[0] for answer in bare] == [status, status]
+    for ours, theirs in zip(bare, installed, strict=True):
+        assert ("content-type", "application/problem+json") in ours[1]
+        assert (sorted(ours[1]), ours[2]) == (sorted(theirs[1]), theirs[2])
+
+
+@pytest.mark.parametrize("way", ["decorator", "handler", "middleware", "middleware-around"])
+@pytest.mark.parametrize("key", [401, HTTPException, StepUpError, Exception])
+def test_a_handler_of_a_plain_starlette_app_chooses_the_media_type(
+    way: str, key: Any, guard: StepUpGuard
+) -> None:
+    """The app's own answer with the headers of the refusal is of its own type."""
+
+    def own(request: Request, error: Any) -> Response:
+        return PlainTextResponse("ours", error.status_code, error.headers)
+
+    response = TestClient(plain_starlette(guard, {key: own})[way]).post("/pay")
+
+    expected = "application/problem+json" if key is Exception else "text/plain; charset=utf-8"
+    assert response.headers["content-type"] == expected
+    assert response.status_code == 401

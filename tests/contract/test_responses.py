@@ -107,7 +107,7 @@ def through_router(guard: StepUpGuard, policy: StepUpPolicy) -> FastAPI:
 
 FASTAPI = EntryPoint(through_fastapi, "application/json", is_wrapped=True)
 INSTALLED = EntryPoint(through_fastapi_installed, "application/problem+json")
-STARLETTE = EntryPoint(through_starlette, "text/plain; charset=utf-8")
+STARLETTE = EntryPoint(through_starlette, "application/problem+json")
 STARLETTE_INSTALLED = EntryPoint(through_starlette_installed, "application/problem+json")
 WEBSOCKET = EntryPoint(
     through_fastapi, "application/json", is_wrapped=True, is_websocket=True, path="/ws"

@@ -71,6 +71,32 @@ class RequireSession(SecurityBase):
         """
         return await self.guard.authorize(connection, self.policy)
 
+    @property
+    def dependency(self) -> NoReturn:
+        """Looked for by FastAPI on what should be a `Depends`.
+
+        Raises:
+            ConfigurationError: Always; the message says what to write.
+        """
+        raise _forgotten_depends(type(self))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> NoReturn:
+        """Refuse to be a mere annotation: FastAPI would ignore it, and the route were open.
+
+        Raises:
+            ConfigurationError: Always; the message says what to write.
+        """
+        raise _forgotten_depends(cls)
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        """Refuse to be the default of a query parameter, which FastAPI copies in each request.
+
+        Raises:
+            ConfigurationError: Always; the message says what to write.
+        """
+        raise _forgotten_depends(type(self))
+
     def __setattr__(self, name: str, value: object) -> NoReturn:
         msg = f"{type(self).__name__} is immutable."
         raise AttributeError(msg)
@@ -126,3 +152,11 @@ class RequireStepUp(RequireSession):
             msg = "Give RequireStepUp either policy=StepUpPolicy(…) or max_age and amr."
             raise ConfigurationError(msg)
         self._set(guard, policy)
+
+
+def _forgotten_depends(kind: type[RequireSession]) -> ConfigurationError:
+    name = kind.__name__
+    return ConfigurationError(
+        f"{name} guards nothing without Depends: write dependencies=[Depends({name}(guard))] or "
+        f"claims: Annotated[Claims, Depends({name}(guard))]."
+    )

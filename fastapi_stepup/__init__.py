@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastapi_stepup.tokens.verifier import TokenVerifier
     from fastapi_stepup.web.decorators import requires_step_up
     from fastapi_stepup.web.dependencies import RequireSession, RequireStepUp
+    from fastapi_stepup.web.head_first import StepUpRoute
     from fastapi_stepup.web.install import install
     from fastapi_stepup.web.middleware import StepUpMiddleware
     from fastapi_stepup.web.route_inventory import GuardedRoute, guarded_routes
@@ -41,6 +42,7 @@ __all__ = [
     "StepUpMiddleware",
     "StepUpPolicy",
     "StepUpQuestion",
+    "StepUpRoute",
     "StepUpRule",
     "StepUpScript",
     "StepUpTokens",
@@ -71,6 +73,7 @@ _EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     "tokens.verifier": ("TokenVerifier",),
     "web.decorators": ("requires_step_up",),
     "web.dependencies": ("RequireSession", "RequireStepUp"),
+    "web.head_first": ("StepUpRoute",),
     "web.install": ("install",),
     "web.middleware": ("StepUpMiddleware",),
     "web.route_inventory": ("GuardedRoute", "guarded_routes"),

@@ -6,7 +6,6 @@ from typing import Any, Final
 from starlette._utils import get_route_path
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException, WebSocketException
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -16,11 +15,11 @@ from fastapi_stepup.errors import ConfigurationError, StepUpError
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.report_only import authorize_or_report
 from fastapi_stepup.policy.policy import StepUpPolicy
-from fastapi_stepup.web.responses import problem_response
+from fastapi_stepup.web.caching import keeping_private
+from fastapi_stepup.web.exception_handlers import answer
 from fastapi_stepup.web.rule_table import RuleTable
 from fastapi_stepup.web.rules import Access, StepUpRule, checked_access, checked_rules
 
-_LAST_RESORT: Final = (500, Exception)
 _NOT_FOUND: Final = "not_found"
 
 
@@ -35,7 +34,8 @@ class StepUpMiddleware(SetOnce):
       without a session, else 404. Such a path does not start with a slash, has control characters,
       backslashes or dot segments, or is longer than 2,048 characters.
     - Answers a refusal as the app answers its exceptions, so as a dependency does.
-    - Does not touch the body, nor the reply of what it lets pass.
+    - Does not touch the body, nor the reply of what it lets pass. It only adds
+      `Cache-Control: private` to a reply to a session, where the app says nothing about caching.
     - Does not answer CORS preflights, which carry no token: put `CORSMiddleware` outside of it.
     - Does not open anything without *rules*: neither the documentation nor the helper routes.
       Step-up itself needs `StepUpRule("/step-up/*", "session")`.
@@ -99,29 +99,14 @@ class StepUpMiddleware(SetOnce):
                     policy = protection if isinstance(protection, StepUpPolicy) else None
                     await authorize_or_report(self.guard, connection, policy)
             except (StepUpError, WebSocketException) as error:
-                await _answer(error, scope, receive, send)
+                await answer(error, scope, receive, send)
                 return
             if is_unroutable and not self.guard.refusals.is_reported(_NOT_FOUND):
-                await _answer(_no_such_path(scope), scope, receive, send)
+                await answer(_no_such_path(scope), scope, receive, send)
                 return
+            if kind == "http":
+                send = keeping_private(send)
         await self.app(scope, receive, send)
-
-
-async def _answer(
-    error: HTTPException | WebSocketException, scope: Scope, receive: Receive, send: Send
-) -> None:
-    """Answer *error* as the guarded app answers what is raised in it."""
-    app = scope.get("app")
-    if not isinstance(app, Starlette) and isinstance(error, StepUpError):
-        await problem_response(error)(scope, receive, send)
-        return
-    handlers = app.exception_handlers if isinstance(app, Starlette) else {}
-    others = {key: handlers[key] for key in handlers if key not in _LAST_RESORT}
-
-    async def refusing(*_: object) -> None:
-        raise error
-
-    await ExceptionMiddleware(refusing, handlers=others)(scope, receive, send)
 
 
 def _no_such_path(scope: Scope) -> HTTPException | WebSocketException:

@@ -25,7 +25,7 @@ WEBSOCKET: Final = "WEBSOCKET"
 ANY_METHOD: Final = "*"
 
 # FastAPI 0.137 and later keep included routers as nodes that have no path.
-_flat: Final[Callable[[Iterable[Any]], Iterable[Any]]] = getattr(
+flat_routes: Final[Callable[[Iterable[Any]], Iterable[Any]]] = getattr(
     routing, "iter_route_contexts", iter
 )
 
@@ -104,7 +104,7 @@ def _walk_app(
     for middleware in getattr(app, "user_middleware", ()):
         if middleware.cls is StepUpMiddleware:
             outer += _standing(StepUpMiddleware(app, **middleware.kwargs), guard, prefix)
-    for route in _flat(app.routes):
+    for route in flat_routes(app.routes):
         original = getattr(route, "_effective_route", route)
         if isinstance(original, Host):
             yield from _walk_app(original.app, guard, prefix, outer)

@@ -25,6 +25,7 @@ NAMES = [
     "StepUpMiddleware",
     "StepUpPolicy",
     "StepUpQuestion",
+    "StepUpRoute",
     "StepUpRule",
     "StepUpScript",
     "StepUpTokens",

@@ -185,13 +185,3 @@ def test_a_public_websocket_is_passed_on(guard: StepUpGuard) -> None:
     websocket = client.websocket_connect("/get")
     with pytest.raises(WebSocketDenialResponse):
         websocket.__enter__()
-
-
-def test_a_subclass_of_http_exception_without_a_handler_is_text(guard: StepUpGuard) -> None:
-    """A Starlette app that installs nothing is answered as by its endpoints."""
-    app = Starlette(routes=[Mount("/", anything)])
-
-    response = TestClient(StepUpMiddleware(app, guard=guard)).get("/")
-
-    assert response.headers["content-type"] == "text/plain; charset=utf-8"
-    assert response.json()["code"] == "unauthenticated"

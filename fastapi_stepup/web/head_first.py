@@ -1,0 +1,104 @@
+"""StepUpRoute: refuse a request before its body is read."""
+
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fastapi_stepup.web.dependencies import RequireSession
+
+
+class StepUpRoute(APIRoute):
+    """A route whose `RequireSession` and `RequireStepUp` decide before the body is read.
+
+    FastAPI reads and parses the whole body before it runs a dependency. A route of this class asks
+    the guard first, so that an upload without a step-up costs one answer and bad JSON is no hint.
+
+    ```python
+    router = APIRouter(route_class=StepUpRoute)
+    app.router.route_class = StepUpRoute  # for the routes of the app itself
+    ```
+
+    - Sees dependencies of the route, its routers and the app, and those below other dependencies.
+    - Leaves the claims in the scope, where the dependency finds them without a second verification.
+    - Respects `dependency_overrides`.
+    - Does not decide early for subclasses of the two that have a `__call__` of their own.
+
+    After `install(app, guard)` every route of the app decides so, whatever its class.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler that FastAPI calls with the request."""
+        handle = super().get_route_handler()
+
+        async def decide_first(request: Request) -> Response:
+            await authorize_from_head(request.scope)
+            return await handle(request)
+
+        return decide_first
+
+
+class HeadFirst:
+    """Makes each route of a router decide as `StepUpRoute` does, whatever its class.
+
+    It is inside of every middleware: one in between may hide what `receive` raises.
+
+    Args:
+        app: The router.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        is_decided = False
+
+        async def receiving() -> Message:
+            nonlocal is_decided
+            # FastAPI has found the route when it asks for the body, and lets our errors pass.
+            if not is_decided and "route" in scope:
+                is_decided = True
+                await authorize_from_head(scope)
+            return await receive()
+
+        await self.app(scope, receiving, send)
+
+
+async def authorize_from_head(scope: Scope) -> None:
+    """Ask all that the dependencies of the matched route ask, without the request's body.
+
+    Raises:
+        StepUpError: The refusal.
+    """
+    request = Request(scope)
+    for required in _required(scope):
+        guard = required.guard
+        # The dependency asks again, and reports what is only reported.
+        await guard.authorize(request, None if guard.report_only else required.policy)
+
+
+def _required(scope: Scope) -> Iterator[RequireSession]:
+    route = scope.get("route")
+    # FastAPI 0.137 and later: a route as it is where a router was included, with all dependencies.
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    if context is not None and context.original_route is route:
+        route = context
+    provider = getattr(route, "dependency_overrides_provider", None)
+    overrides = getattr(provider, "dependency_overrides", None) or {}
+    waiting = [getattr(route, "dependant", None)]
+    while waiting:
+        dependant: Any = waiting.pop()
+        if dependant is None or dependant.call in overrides:
+            continue
+        call = dependant.call
+        if isinstance(call, RequireSession) and type(call).__call__ is RequireSession.__call__:
+            yield call
+        # Popped from the end, so in the order in which FastAPI runs them.
+        waiting.extend(reversed(dependant.dependencies))

@@ -13,6 +13,7 @@ from fastapi_stepup.errors import (
     DescopeUnavailable,
     InvalidToken,
     LinkRejected,
+    OTPExhausted,
     OTPExpired,
     OTPRejected,
     PasskeyRejected,
@@ -23,8 +24,10 @@ from fastapi_stepup.errors import (
 )
 from fastapi_stepup.providers.descope.requests import (
     DEFAULT_BASE_URL,
+    NOTHING_KEPT,
     Delivery,
     DescopeRequests,
+    KeptClaims,
     LinkDelivery,
 )
 from fastapi_stepup.providers.descope.responses import (
@@ -52,7 +55,7 @@ _REGIONAL_LENGTH: Final = 32
 _RETRY_AFTER: Final = 60
 
 _WRONG_CODE: Final = "E061102"
-_TOO_MANY_TRIES: Final = "E061103"
+_CODE_USED_UP: Final = "E061103"
 _CODE_EXPIRED: Final = "E061104"
 _LINK_EXPIRED: Final = "E062504"
 _PENDING: Final = frozenset({"E062503", "E066103"})
@@ -79,6 +82,8 @@ class DescopeClient(DescopeRequests):
 
     Sends each request once: a repeated POST could send a second code. Keeps no cookies. Does not
     verify tokens, nor whose they are: give them to a `TokenVerifier` and compare.
+
+    Calls that begin a step-up take `kept`: what the new session should keep of the old one.
 
     Every call may raise these, and beyond them only what it names:
 
@@ -119,18 +124,28 @@ class DescopeClient(DescopeRequests):
         """Return a fresh session for *refresh_token*; it is never a stepped-up one."""
         return read_tokens(await self._for_user(self.refresh_request(refresh_token)))
 
-    async def start_otp(self, delivery: Delivery, login_id: str, refresh_token: str) -> str:
+    async def start_otp(
+        self,
+        delivery: Delivery,
+        login_id: str,
+        refresh_token: str,
+        *,
+        kept: KeptClaims = NOTHING_KEPT,
+    ) -> str:
         """Send a step-up code and return the masked address it went to.
 
         Args:
             delivery: How to send it.
             login_id: One of the user's login ids; the code goes to the address on file.
             refresh_token: The user's refresh token, without which nothing is stepped up.
+            kept: What the new session should keep of the old one.
 
         Raises:
             DeliveryUnavailable: Descope cannot send a code that way.
         """
-        reply = await self._start(self.start_otp_request(delivery, login_id, refresh_token))
+        reply = await self._start(
+            self.start_otp_request(delivery, login_id, refresh_token, kept=kept)
+        )
         return read_destination(reply, delivery)
 
     async def verify_otp(self, delivery: Delivery, login_id: str, code: str) -> DescopeTokens:
@@ -139,28 +154,37 @@ class DescopeClient(DescopeRequests):
         Raises:
             OTPRejected: The code is wrong, or none is waiting.
             OTPExpired: The code is too old.
+            OTPExhausted: Too many wrong codes were tried; only a new code helps.
         """
         request = self.verify_otp_request(delivery, login_id, code)
         return read_tokens(await self._prove(request, OTPRejected()))
 
-    async def verify_totp(self, login_id: str, code: str, refresh_token: str) -> DescopeTokens:
+    async def verify_totp(
+        self, login_id: str, code: str, refresh_token: str, *, kept: KeptClaims = NOTHING_KEPT
+    ) -> DescopeTokens:
         """Exchange an authenticator app's code for tokens.
 
         Raises:
             OTPRejected: The code is wrong or used, or no app is enrolled.
         """
-        request = self.verify_totp_request(login_id, code, refresh_token)
+        request = self.verify_totp_request(login_id, code, refresh_token, kept=kept)
         return read_tokens(await self._prove(request, OTPRejected()))
 
     async def start_magic_link(
-        self, delivery: LinkDelivery, login_id: str, uri: str, refresh_token: str
+        self,
+        delivery: LinkDelivery,
+        login_id: str,
+        uri: str,
+        refresh_token: str,
+        *,
+        kept: KeptClaims = NOTHING_KEPT,
     ) -> str:
         """Send a magic link to *uri* and return the masked address it went to.
 
         Raises:
             DeliveryUnavailable: Descope cannot send a link that way.
         """
-        request = self.start_magic_link_request(delivery, login_id, uri, refresh_token)
+        request = self.start_magic_link_request(delivery, login_id, uri, refresh_token, kept=kept)
         return read_destination(await self._start(request), delivery)
 
     async def verify_magic_link(self, token: str) -> DescopeTokens:
@@ -173,14 +197,14 @@ class DescopeClient(DescopeRequests):
         return read_tokens(await self._redeem(request, LinkRejected()))
 
     async def start_enchanted_link(
-        self, login_id: str, uri: str, refresh_token: str
+        self, login_id: str, uri: str, refresh_token: str, *, kept: KeptClaims = NOTHING_KEPT
     ) -> PendingLink:
         """Send an enchanted link to *uri*; poll until it is opened, on whatever device.
 
         Raises:
             DeliveryUnavailable: Descope cannot send a link to this user.
         """
-        request = self.start_enchanted_link_request(login_id, uri, refresh_token)
+        request = self.start_enchanted_link_request(login_id, uri, refresh_token, kept=kept)
         return read_pending_link(await self._start(request))
 
     async def verify_enchanted_link(self, token: str) -> None:
@@ -199,13 +223,15 @@ class DescopeClient(DescopeRequests):
         """
         return await self._poll(self.poll_enchanted_link_request(pending_ref))
 
-    async def start_notp(self, login_id: str, refresh_token: str) -> PendingMessage:
+    async def start_notp(
+        self, login_id: str, refresh_token: str, *, kept: KeptClaims = NOTHING_KEPT
+    ) -> PendingMessage:
         """Begin a WhatsApp step-up in which the user sends the message.
 
         Raises:
             DeliveryUnavailable: Descope cannot do that for this user.
         """
-        request = self.start_notp_request(login_id, refresh_token)
+        request = self.start_notp_request(login_id, refresh_token, kept=kept)
         return read_pending_message(await self._start(request))
 
     async def poll_notp(self, pending_ref: str) -> DescopeTokens | None:
@@ -217,14 +243,14 @@ class DescopeClient(DescopeRequests):
         return await self._poll(self.poll_notp_request(pending_ref))
 
     async def start_passkey(
-        self, login_id: str, origin: str, refresh_token: str
+        self, login_id: str, origin: str, refresh_token: str, *, kept: KeptClaims = NOTHING_KEPT
     ) -> PasskeyChallenge:
         """Begin a passkey step-up on the pages of *origin*.
 
         Raises:
             DeliveryUnavailable: The user has no passkey for it.
         """
-        request = self.start_passkey_request(login_id, origin, refresh_token)
+        request = self.start_passkey_request(login_id, origin, refresh_token, kept=kept)
         return read_passkey_challenge(await self._start(request))
 
     async def finish_passkey(
@@ -238,13 +264,20 @@ class DescopeClient(DescopeRequests):
         request = self.finish_passkey_request(transaction_id, credential)
         return read_tokens(await self._redeem(request, PasskeyRejected()))
 
-    async def start_oauth(self, provider: str, redirect_uri: str, refresh_token: str) -> str:
+    async def start_oauth(
+        self,
+        provider: str,
+        redirect_uri: str,
+        refresh_token: str,
+        *,
+        kept: KeptClaims = NOTHING_KEPT,
+    ) -> str:
         """Return where to send the user for a social login.
 
         Raises:
             DeliveryUnavailable: The project has no such provider.
         """
-        request = self.start_oauth_request(provider, redirect_uri, refresh_token)
+        request = self.start_oauth_request(provider, redirect_uri, refresh_token, kept=kept)
         return read_authorization_uri(await self._start(request))
 
     async def exchange_oauth(self, code: str) -> DescopeTokens:
@@ -256,13 +289,15 @@ class DescopeClient(DescopeRequests):
         request = self.exchange_oauth_request(code)
         return read_tokens(await self._redeem(request, ProviderRejected()))
 
-    async def start_sso(self, tenant: str, redirect_uri: str, refresh_token: str) -> str:
+    async def start_sso(
+        self, tenant: str, redirect_uri: str, refresh_token: str, *, kept: KeptClaims = NOTHING_KEPT
+    ) -> str:
         """Return where to send the user for their tenant's own login.
 
         Raises:
             DeliveryUnavailable: The tenant has none.
         """
-        request = self.start_sso_request(tenant, redirect_uri, refresh_token)
+        request = self.start_sso_request(tenant, redirect_uri, refresh_token, kept=kept)
         return read_authorization_uri(await self._start(request))
 
     async def exchange_sso(self, code: str) -> DescopeTokens:
@@ -325,11 +360,13 @@ class DescopeClient(DescopeRequests):
 
         An error without a code is not Descope's, but that of something on the way.
         """
-        asked = min(retry_after(reply, now=self._clock()) or 0, _RETRY_AFTER)
+        asked = retry_after(reply, now=self._clock())
         if reply.status >= 500:  # noqa: PLR2004
             return DescopeUnavailable(retry_after=asked or 5)
         code = error_code(reply)
-        if reply.status == 429 or code in _TOO_MANY_SENDS or code == _TOO_MANY_TRIES:  # noqa: PLR2004
+        if code == _CODE_USED_UP:
+            return OTPExhausted()
+        if reply.status == 429 or code in _TOO_MANY_SENDS:  # noqa: PLR2004
             return TooManyAttempts(retry_after=asked or _RETRY_AFTER)
         if code in _BAD_TOKEN:
             return bad_token

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 from urllib.parse import urlencode
 
 from fastapi_stepup._http import HTTPRequest
 from fastapi_stepup._immutable import SetOnce
+from fastapi_stepup.claims import Claims
 
 Delivery = Literal["email", "sms", "voice", "whatsapp"]
 LinkDelivery = Literal["email", "sms", "whatsapp"]
@@ -15,8 +17,48 @@ LINK_DELIVERIES: Final[tuple[LinkDelivery, ...]] = get_args(LinkDelivery)
 
 DEFAULT_BASE_URL: Final = "https://api.descope.com"
 
-# All three members, as the official Python SDK sends them.
-_STEP_UP: Final[Mapping[str, Any]] = {"stepup": True, "customClaims": None, "mfa": False}
+
+@dataclass(frozen=True, slots=True, repr=False)
+class KeptClaims:
+    """What a step-up should keep of a session.
+
+    Descope starts a new session for a step-up. It gets these again as login options.
+
+    Args:
+        tenant: The tenant that was selected (`dct`).
+        custom_claims: Claims that a client chose (`nsec`), as JSON values.
+    """
+
+    tenant: str | None = None
+    custom_claims: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, claims: Claims) -> "KeptClaims":
+        """Return what to keep of a session with these claims."""
+        tenant, chosen = claims.get("dct"), claims.get("nsec")
+        return cls(
+            tenant if isinstance(tenant, str) and tenant else None,
+            _thawed(chosen) if isinstance(chosen, Mapping) and chosen else None,
+        )
+
+
+NOTHING_KEPT: Final = KeptClaims()
+
+
+def _thawed(value: Any) -> Any:
+    """Return read-only JSON values as such that `json` writes."""
+    if isinstance(value, Mapping):
+        return {name: _thawed(member) for name, member in value.items()}
+    if isinstance(value, tuple):
+        return [_thawed(member) for member in value]
+    return value
+
+
+def _step_up(kept: KeptClaims) -> dict[str, Any]:
+    """Return login options: the members that the official Python SDK sends, and the tenant."""
+    claims = kept.custom_claims
+    options = {"stepup": True, "customClaims": claims, "mfa": False}
+    return options if kept.tenant is None else {**options, "tenantId": kept.tenant}
 
 
 class DescopeRequests(SetOnce):
@@ -52,26 +94,39 @@ class DescopeRequests(SetOnce):
         return self._request("/v1/auth/refresh", {}, refresh_token)
 
     def start_otp_request(
-        self, delivery: Delivery, login_id: str, refresh_token: str
+        self,
+        delivery: Delivery,
+        login_id: str,
+        refresh_token: str,
+        *,
+        kept: KeptClaims = NOTHING_KEPT,
     ) -> HTTPRequest:
         """Build the OTP sign-in that steps up."""
-        body = {"loginId": login_id, "loginOptions": _STEP_UP}
+        body = {"loginId": login_id, "loginOptions": _step_up(kept)}
         return self._request(f"/v1/auth/otp/signin/{delivery}", body, refresh_token)
 
     def verify_otp_request(self, delivery: Delivery, login_id: str, code: str) -> HTTPRequest:
         """Build the OTP verification; Descope links it to the sign-in by the login id alone."""
         return self._request(f"/v1/auth/otp/verify/{delivery}", {"loginId": login_id, "code": code})
 
-    def verify_totp_request(self, login_id: str, code: str, refresh_token: str) -> HTTPRequest:
+    def verify_totp_request(
+        self, login_id: str, code: str, refresh_token: str, *, kept: KeptClaims = NOTHING_KEPT
+    ) -> HTTPRequest:
         """Build the check of an authenticator app's code: the whole step-up in one call."""
-        body = {"loginId": login_id, "code": code, "loginOptions": _STEP_UP}
+        body = {"loginId": login_id, "code": code, "loginOptions": _step_up(kept)}
         return self._request("/v1/auth/totp/verify", body, refresh_token)
 
     def start_magic_link_request(
-        self, delivery: LinkDelivery, login_id: str, uri: str, refresh_token: str
+        self,
+        delivery: LinkDelivery,
+        login_id: str,
+        uri: str,
+        refresh_token: str,
+        *,
+        kept: KeptClaims = NOTHING_KEPT,
     ) -> HTTPRequest:
         """Build the magic-link sign-in; the message links to *uri* with `t=<token>`."""
-        body = {"loginId": login_id, "URI": uri, "loginOptions": _STEP_UP}
+        body = {"loginId": login_id, "URI": uri, "loginOptions": _step_up(kept)}
         return self._request(f"/v1/auth/magiclink/signin/{delivery}", body, refresh_token)
 
     def verify_magic_link_request(self, token: str) -> HTTPRequest:
@@ -79,10 +134,10 @@ class DescopeRequests(SetOnce):
         return self._request("/v1/auth/magiclink/verify", {"token": token})
 
     def start_enchanted_link_request(
-        self, login_id: str, uri: str, refresh_token: str
+        self, login_id: str, uri: str, refresh_token: str, *, kept: KeptClaims = NOTHING_KEPT
     ) -> HTTPRequest:
         """Build the enchanted-link sign-in; the message links to *uri* with `t=<token>`."""
-        body = {"loginId": login_id, "URI": uri, "loginOptions": _STEP_UP}
+        body = {"loginId": login_id, "URI": uri, "loginOptions": _step_up(kept)}
         return self._request("/v1/auth/enchantedlink/signin/email", body, refresh_token)
 
     def verify_enchanted_link_request(self, token: str) -> HTTPRequest:
@@ -94,18 +149,22 @@ class DescopeRequests(SetOnce):
         body = {"pendingRef": pending_ref}
         return self._request("/v1/auth/enchantedlink/pending-session", body)
 
-    def start_notp_request(self, login_id: str, refresh_token: str) -> HTTPRequest:
+    def start_notp_request(
+        self, login_id: str, refresh_token: str, *, kept: KeptClaims = NOTHING_KEPT
+    ) -> HTTPRequest:
         """Build the WhatsApp sign-in in which the user sends the message."""
-        body = {"loginId": login_id, "loginOptions": {"stepup": True}}
+        body = {"loginId": login_id, "loginOptions": {k: v for k, v in _step_up(kept).items() if v}}
         return self._request("/v1/auth/notp/whatsapp/signin", body, refresh_token)
 
     def poll_notp_request(self, pending_ref: str) -> HTTPRequest:
         """Build the question whether the WhatsApp message has come."""
         return self._request("/v1/auth/notp/pending-session", {"pendingRef": pending_ref})
 
-    def start_passkey_request(self, login_id: str, origin: str, refresh_token: str) -> HTTPRequest:
+    def start_passkey_request(
+        self, login_id: str, origin: str, refresh_token: str, *, kept: KeptClaims = NOTHING_KEPT
+    ) -> HTTPRequest:
         """Build the start of a WebAuthn sign-in on the pages of *origin*."""
-        body = {"loginId": login_id, "origin": origin, "loginOptions": _STEP_UP}
+        body = {"loginId": login_id, "origin": origin, "loginOptions": _step_up(kept)}
         return self._request("/v1/auth/webauthn/signin/start", body, refresh_token)
 
     def finish_passkey_request(
@@ -117,20 +176,32 @@ class DescopeRequests(SetOnce):
         return self._request("/v1/auth/webauthn/signin/finish", body)
 
     def start_oauth_request(
-        self, provider: str, redirect_uri: str, refresh_token: str
+        self,
+        provider: str,
+        redirect_uri: str,
+        refresh_token: str,
+        *,
+        kept: KeptClaims = NOTHING_KEPT,
     ) -> HTTPRequest:
         """Build the start of a social login."""
         query = urlencode({"provider": provider, "redirectURL": redirect_uri})
-        return self._request(f"/v1/auth/oauth/authorize?{query}", _STEP_UP, refresh_token)
+        return self._request(f"/v1/auth/oauth/authorize?{query}", _step_up(kept), refresh_token)
 
     def exchange_oauth_request(self, code: str) -> HTTPRequest:
         """Build the exchange of a social login's code."""
         return self._request("/v1/auth/oauth/exchange", {"code": code})
 
-    def start_sso_request(self, tenant: str, redirect_uri: str, refresh_token: str) -> HTTPRequest:
+    def start_sso_request(
+        self,
+        tenant: str,
+        redirect_uri: str,
+        refresh_token: str,
+        *,
+        kept: KeptClaims = NOTHING_KEPT,
+    ) -> HTTPRequest:
         """Build the start of a login at a tenant's own identity provider."""
         query = urlencode({"tenant": tenant, "redirectURL": redirect_uri})
-        return self._request(f"/v1/auth/sso/authorize?{query}", _STEP_UP, refresh_token)
+        return self._request(f"/v1/auth/sso/authorize?{query}", _step_up(kept), refresh_token)
 
     def exchange_sso_request(self, code: str) -> HTTPRequest:
         """Build the exchange of a single sign-on's code."""

@@ -114,12 +114,14 @@ class Purpose:
         session: The session that step-up and MFA start from.
         nested: The custom claims that the sign-in asked for.
         ends_others: Whether the user's other sessions end.
+        tenant: The tenant that the new session has selected, if any.
     """
 
     step_up: bool = False
     session: Session | None = None
     nested: Mapping[str, object] = field(default_factory=dict)
     ends_others: bool = False
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)

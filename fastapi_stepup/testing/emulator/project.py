@@ -137,8 +137,15 @@ class Project:
             if call.token is None:
                 raise Refusal(MISSING_ARGUMENT, "Missing refresh token for stepup/mfa")
             session = self.sessions.find(call.token)
+        tenant = options.get("tenantId") or ""
+        if not isinstance(tenant, str):
+            raise Refusal(INVALID_BODY, "tenantId must be text")
         return Purpose(
-            bool(flags["stepup"]), session, nested, ends_others=bool(flags["revokeOtherSessions"])
+            bool(flags["stepup"]),
+            session,
+            nested,
+            ends_others=bool(flags["revokeOtherSessions"]),
+            tenant=tenant,
         )
 
     def login(self, call: Call, user: User, options: Mapping[str, object] | None = None) -> Login:
@@ -178,6 +185,8 @@ class Project:
             combined_amr(earlier_amr, amr),
             stepped_up=purpose.step_up,
             nested=purpose.nested,
+            # Guess: a tenant that the user is not in is passed over.
+            tenant=purpose.tenant if purpose.tenant in user.tenants else "",
             changes=self.tampered(),
         )
         return self.jwt_response(tokens, user, first_seen=first_seen)

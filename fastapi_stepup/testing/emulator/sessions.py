@@ -123,6 +123,7 @@ class Sessions:
         *,
         stepped_up: bool = False,
         nested: Mapping[str, object] | None = None,
+        tenant: str = "",
         changes: Mapping[str, object] | None = None,
         age: float = 0,
         expires_in: float | None = None,
@@ -134,11 +135,12 @@ class Sessions:
             amr: The methods that were used.
             stepped_up: Whether the session JWT carries `su`.
             nested: Custom claims of the sign-in, which Descope nests in `nsec`.
+            tenant: The tenant to select, if any.
             changes: Claims of the session JWT to replace.
             age: Seconds since the tokens were issued.
             expires_in: Seconds until the session JWT expires; by default its whole lifetime.
         """
-        token, expires_at = self._refresh_token(user, amr, age=age)
+        token, expires_at = self._refresh_token(user, amr, age=age, tenant=tenant)
         session = Session(
             user,
             tuple(amr),
@@ -146,6 +148,7 @@ class Sessions:
             refresh_expires_at=expires_at,
             key=self._keys.current,
             nested=nested or {},
+            tenant=tenant,
         )
         self._by_refresh_token[token] = session
         self.log.append((user, int(self._clock() - age)))

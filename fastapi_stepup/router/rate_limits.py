@@ -1,35 +1,50 @@
 """StepUpLimits: how often step-ups may be started and tried, per user and per client address.
 
 Descope has limits of its own, but it counts a backend's calls by the backend's address, so one
-guesser could spend them for everybody. Limits are read, and counted in Redis, by the `limits`
-package. Where Redis fails, this process counts alone until it is back: neither does an outage of
-Redis lock users out, nor does it lift the limits.
+guesser could spend them for every user. Limits are read, and counted in Redis, by the `limits`
+package. While Redis fails, this process counts alone: an outage neither locks users out nor lifts
+the limits.
 """
 
 import hashlib
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+from starlette.requests import HTTPConnection
 
 from fastapi_stepup._log import logger
 from fastapi_stepup.errors import ConfigurationError, TooManyAttempts
+from fastapi_stepup.router.counters import Counters
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
     from limits.strategies import MovingWindowRateLimiter
 
+SUBJECTS: Final = 1 << 17
+STRANGERS: Final = 1 << 15
+
 _IPV6_SITE: Final = 64
 _REDIS_TIMEOUT: Final = 1.0
 _REDIS_PAUSE: Final = 5.0
-_REDIS_SCHEMES: Final = ("redis://", "rediss://", "redis+unix://")
-_SWEEP: Final = 60.0
+# Those of `limits` whose calls block, so that a thread runs them.
+_REDIS_SCHEMES: Final = (
+    "redis://",
+    "rediss://",
+    "redis+unix://",
+    "redis+sentinel://",
+    "redis+cluster://",
+    "valkey://",
+    "valkeys://",
+    "valkey+unix://",
+    "valkey+sentinel://",
+    "valkey+cluster://",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,9 @@ class StepUpLimits:
         tries_per_address: The same for one client address.
         polls_per_subject: How often one user may ask whether a link was opened, or for the status
             with a refresh token.
+
+    A request spends the counters of a user only with that user's refresh token. A session token
+    alone, and the route that needs no session, have counters of their own.
     """
 
     starts_per_subject: str | None = "10/10 minutes"
@@ -60,14 +78,15 @@ class StepUpLimits:
 class Limiter:
     """Counts starts, tries and polls; one instance for all routes of one router.
 
-    A request counts before anything is sent to Descope, and counting is atomic: of any number of
-    parallel tries no more than the limit pass. What is refused by one limit does not count for the
-    wider ones after it. Serves any number of event loops and threads.
+    - A request counts before anything is sent to Descope.
+    - Counting is atomic: of any number of parallel tries no more than the limit pass.
+    - A request that one limit refuses does not count for the wider ones after it.
+    - Serves any number of event loops and threads. Memory is bounded; see `Counters`.
 
     Args:
-        limits: What is allowed.
+        limits: The limits.
         namespace: Keeps the counters of projects apart.
-        redis_url: Where to count (`redis://…`); in this process by default.
+        redis_url: The Redis to count in (`redis://…`); this process by default.
 
     Raises:
         ConfigurationError: A limit cannot be read, or Redis is asked for and its package is
@@ -91,6 +110,7 @@ class Limiter:
             given = [(by, limit) for by, limit in notations.items() if limit is not None]
             return [(by, item) for by, limit in given for item in parse_many(limit)]
 
+        every: list[RateLimitItem] = []
         try:
             # From the narrowest on: who is told to wait has not spent the others' share.
             self._starts = parsed(
@@ -107,7 +127,12 @@ class Limiter:
         if not readable:
             msg = 'A limit is written like "5/10 minutes"; None turns it off.'
             raise ConfigurationError(msg)
-        self._here = _CountsHere()
+        windows = [float(item.get_expiry()) for item in every]
+        self._users = Counters(size=SUBJECTS, windows=windows)
+        # Apart: a flood from unknown callers cannot push users out of their counters.
+        self._strangers = Counters(size=STRANGERS, windows=windows)
+        self._counts_addresses = any(by == "address" for by, _ in (*self._starts, *self._tries))
+        self._warned = False
         self._redis = None if redis_url is None else _redis_limiter(redis_url)
         self._lock = threading.Lock()
         self._redis_again = 0.0  # when to try again after a failure; 0 while it works
@@ -121,13 +146,24 @@ class Limiter:
         keys = {"subject": subject, "address": address, "method": f"{method} {subject}"}
         await self._count("start", self._starts, keys)
 
-    async def count_try(self, *, subject: str | None, address: str | None) -> None:
+    async def count_try(self, *, subject: str, address: str | None) -> None:
         """Count a code or proof that is about to be tried.
 
         Raises:
             TooManyAttempts: One limit is reached; `retry_after` says for how long.
         """
         await self._count("try", self._tries, {"subject": subject, "address": address})
+
+    async def count_public_try(self, *, address: str | None) -> None:
+        """Count a proof that an unknown caller is about to try.
+
+        It has a count of its own: users behind the same address keep theirs.
+
+        Raises:
+            TooManyAttempts: The limit is reached; `retry_after` says for how long.
+        """
+        keys = {"subject": None, "address": address}
+        await self._count("public try", self._tries, keys, self._strangers)
 
     async def count_poll(self, *, subject: str) -> None:
         """Count a question to Descope that neither sends nor tries anything.
@@ -138,31 +174,53 @@ class Limiter:
         await self._count("poll", self._polls, {"subject": subject})
 
     async def _count(
-        self, step: str, limits: "Iterable[tuple[str, RateLimitItem]]", keys: dict[str, str | None]
+        self,
+        step: str,
+        limits: "Iterable[tuple[str, RateLimitItem]]",
+        keys: "Mapping[str, str | None]",
+        counters: Counters | None = None,
     ) -> None:
         for by, limit in limits:
             key = keys[by]
             if key is None:
                 continue
-            waiting = await self._hit(limit, f"{step} {by} {key}")
+            waiting = await self._hit(limit, f"{step} {by} {key}", counters or self._users)
             if waiting is not None:
                 raise TooManyAttempts(retry_after=max(1, math.ceil(waiting)))
 
-    async def _hit(self, limit: "RateLimitItem", what: str) -> float | None:
+    async def _hit(self, limit: "RateLimitItem", what: str, counters: Counters) -> float | None:
         """Count once; return the seconds to wait when the limit is reached."""
         # Hashed: no user id is readable in Redis, and no key is longer than any other.
-        key = hashlib.sha256(f"{self._namespace} {what} {limit}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{self._namespace} {what} {limit}".encode())
         # Always here too, so that an outage of Redis does not begin with empty counters.
-        waiting = self._here.hit(limit, key)
+        waiting = counters.hit(digest.digest()[:16], limit.amount, float(limit.get_expiry()))
         if self._redis is None or not self._redis_is_due():
             return waiting
         try:
-            waiting = await anyio.to_thread.run_sync(_hit_redis, self._redis, limit, key)
+            waiting = await anyio.to_thread.run_sync(
+                _hit_redis, self._redis, limit, digest.hexdigest()
+            )
         except Exception as error:  # noqa: BLE001  # whatever a Redis client raises
             self._redis_failed(type(error).__name__)
         else:
             self._redis_answered()
         return waiting
+
+    def address_of(self, connection: HTTPConnection) -> str | None:
+        """Return the address under which *connection* counts; see `client_address`.
+
+        Warns once where a proxy forwards the real address and the server does not take it: all
+        users behind the proxy share one limit then.
+        """
+        client = connection.scope.get("client")
+        if self._counts_addresses and not self._warned and _is_untrusted(connection, client):
+            self._warned = True
+            logger.warning(
+                "Requests come with X-Forwarded-For or Forwarded, which the server does not "
+                "trust: all users behind the proxy share one address limit. Let the server take "
+                "the proxy's word, as uvicorn does with --forwarded-allow-ips."
+            )
+        return client_address(client)
 
     def _redis_is_due(self) -> bool:
         now = time.monotonic()
@@ -188,34 +246,6 @@ class Limiter:
             logger.info("Redis counts again.")
 
 
-class _CountsHere:
-    """Moving windows in the memory of this process.
-
-    Not the memory storage of `limits`: that one keeps every key for good, and looks through all of
-    them in a thread of its own after nearly every hit.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._ends: dict[str, deque[float]] = {}  # when each hit leaves the window
-        self._swept = time.monotonic()
-
-    def hit(self, limit: "RateLimitItem", key: str) -> float | None:
-        """Count once; return the seconds to wait when the limit is reached."""
-        with self._lock:
-            now = time.monotonic()
-            if now - self._swept > _SWEEP:
-                self._swept = now
-                self._ends = {k: ends for k, ends in self._ends.items() if ends[-1] > now}
-            ends = self._ends.setdefault(key, deque())
-            while ends and ends[0] <= now:
-                ends.popleft()
-            if len(ends) >= limit.amount:
-                return ends[0] - now
-            ends.append(now + limit.get_expiry())
-            return None
-
-
 def _redis_limiter(redis_url: object) -> "MovingWindowRateLimiter":
     from limits import strategies  # noqa: PLC0415  # an extra
     from limits.storage import storage_from_string  # noqa: PLC0415
@@ -234,8 +264,8 @@ def _redis_limiter(redis_url: object) -> "MovingWindowRateLimiter":
             name = type(error).__name__
     # Without the URL and the cause: they may hold a password.
     msg = (
-        "redis_url must be a redis:// or rediss:// URL, and the extra must be there: "
-        f"pip install 'fastapi-stepup[redis]' ({name})."
+        "redis_url must be a redis:// or rediss:// URL (or valkey://, +sentinel://, +cluster://), "
+        f"and its client must be there: pip install 'fastapi-stepup[redis]' ({name})."
     )
     raise ConfigurationError(msg)
 
@@ -249,12 +279,20 @@ def _hit_redis(
     return float(stats.reset_time) - time.time()
 
 
+def _is_untrusted(connection: HTTPConnection, client: tuple[str, int] | None) -> bool:
+    """Return whether forwarding fields name other clients than the one the server reports."""
+    if client is None:
+        return False
+    fields = connection.headers.getlist("x-forwarded-for") + connection.headers.getlist("forwarded")
+    return bool(fields) and client[0] not in " ".join(fields)
+
+
 def client_address(client: tuple[str, int] | None) -> str | None:
-    """Return what stands for the client's address: itself, or the /64 of an IPv6 one.
+    """Return the client's address, or the /64 of an IPv6 one.
 
     Args:
         client: `scope["client"]`; behind a proxy the server has to set it, as uvicorn does for
-            `--forwarded-allow-ips`. Forwarding fields are not read here: anybody can send them.
+            `--forwarded-allow-ips`. Forwarding fields are not read here: any client can send them.
     """
     if client is None or not client[0]:
         return None

@@ -346,22 +346,6 @@ def test_two_processes_count_together_in_redis(
     assert ann.tokens.user_id not in keys
 
 
-@pytest.mark.anyio
-async def test_memory_does_not_grow_for_ever() -> None:
-    """A count that is over is forgotten, sooner or later."""
-    counting = Limiter(only(tries_per_subject="1/1 second"), namespace="P1")
-    here = counting._here
-    for n in range(500):
-        await passes(counting, f"U{n}")
-    assert len(here._ends) == 500
-
-    await anyio.sleep(1.1)
-    here._swept -= 61
-    await passes(counting, "U501")
-
-    assert len(here._ends) == 1
-
-
 # -- Redis comes and goes
 
 

@@ -88,7 +88,7 @@ class CredentialReader(SetOnce):
         token = self._cookie(connection, self.session_cookie)
         if token is None:
             raise Unauthenticated
-        self._require_same_origin(connection)
+        self.require_same_origin(connection)
         return Credential(token, "cookie")
 
     def token(self, connection: HTTPConnection) -> str:
@@ -143,7 +143,12 @@ class CredentialReader(SetOnce):
             raise InvalidRequest
         return values[0] or None if values else None
 
-    def _require_same_origin(self, connection: HTTPConnection) -> None:
+    def require_same_origin(self, connection: HTTPConnection) -> None:
+        """Check that a page of this app or of an allowed origin sent *connection*.
+
+        Raises:
+            CrossSiteRequest: Nothing shows it, and the request may change something.
+        """
         scope = connection.scope
         if scope["type"] == "http" and scope["method"] in SAFE_METHODS:
             return

@@ -8,14 +8,26 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from starlette._utils import is_async_callable
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.types import Receive, Scope, Send
 
 from fastapi_stepup.claims import Claims
-from fastapi_stepup.errors import ImpersonationRefused, StepUpError
+from fastapi_stepup.errors import (
+    InvalidToken,
+    KeysUnavailable,
+    RejectReason,
+    StepUpError,
+    Unauthenticated,
+)
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.router.body import read_body
+from fastapi_stepup.router.flow import StepUpFlow, refuse_impersonated
 from fastapi_stepup.router.methods.base import MethodRoute
 from fastapi_stepup.router.schemas import Pending
+from fastapi_stepup.router.session_response import Caller
 from fastapi_stepup.web.dependencies import RequireSession
 from fastapi_stepup.web.markers import mark
 from fastapi_stepup.web.openapi import document_refusals
@@ -29,45 +41,117 @@ _HEADERS: Final = {
 
 
 class NoStoreRoute(APIRoute):
-    """A route whose every answer, refusals included, is kept out of caches and referrers."""
+    """A route whose every answer, refusals included, is kept out of caches and referrers.
+
+    A refusal is returned, not raised, wherever the app has a handler for it. So it leaves no
+    frame behind, and no error reporter sends the request's body along.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         """Wrap FastAPI's handler."""
         handler = super().get_route_handler()
 
-        async def guarded(request: Request) -> Response:
+        async def answered(request: Request) -> Response:
             try:
                 response: Response = await handler(request)
             except HTTPException as error:
-                error.headers = {**_HEADERS, **(error.headers or {})}
-                # The frames it went through hold codes and tokens, which error reporters collect.
                 refusal = error.with_traceback(None)
             else:
                 response.headers.update(_HEADERS)
                 return response
-            raise refusal
+            refusal.headers = {**_HEADERS, **(refusal.headers or {})}
+            return await refused(request, refusal)
 
-        return guarded
+        return answered
 
 
-def add_method_route(router: APIRouter, guard: StepUpGuard, route: MethodRoute, name: str) -> None:
+class StatusRoute(NoStoreRoute):
+    """A route of a path that has others with other methods: a 405 names them all."""
+
+    allow: Final = "GET, HEAD, POST"
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request.
+
+        Raises:
+            HTTPException: 405 for any other method, with the methods of the whole path.
+        """
+        if scope["method"] not in (self.methods or ()):
+            raise HTTPException(405, headers={**_HEADERS, "Allow": self.allow})
+        await super().handle(scope, receive, send)
+
+
+async def refused(request: Request, error: HTTPException) -> Response:
+    """Return the app's own answer to *error*.
+
+    Handlers are looked up as Starlette does, with one difference: a handler of a class of ours
+    goes before one of a status.
+
+    Raises:
+        HTTPException: The app has no handler for it; it is *error*.
+    """
+    # Not the handlers in the scope: an error reporter may have wrapped them.
+    handlers = getattr(request.app, "exception_handlers", {})
+    kinds: list[Any] = list(type(error).__mro__)
+    ours = [kind for kind in kinds if issubclass(kind, StepUpError)]
+    for key in (*ours, error.status_code, *kinds):
+        handler = handlers.get(key)
+        if handler is not None:
+            break
+    else:
+        raise error
+    if is_async_callable(handler):
+        response: Response = await handler(request, error)
+    else:
+        response = await run_in_threadpool(handler, request, error)
+    return response
+
+
+class SessionOrRefusal(RequireSession):
+    """Dependency of routes that finish a step-up: the claims, or the refusal where they ran out.
+
+    Without a session, or with one that expired, the handler gets the refusal instead of the
+    claims. It may go on with the refresh token. Any other refusal is raised.
+    """
+
+    async def __call__(self, connection: HTTPConnection) -> Claims | StepUpError:  # type: ignore[override]
+        """Authorize *connection*; FastAPI calls this."""
+        try:
+            return await super().__call__(connection)
+        except Unauthenticated as error:
+            return error.with_traceback(None)
+        except InvalidToken as error:
+            if error.reason is not RejectReason.EXPIRED:
+                raise
+            return error.with_traceback(None)
+
+
+def add_method_route(router: APIRouter, flow: StepUpFlow, route: MethodRoute, name: str) -> None:
     """Add *route* to *router* under the name *name*.
 
     - Asks for a session before it reads the body, unless the route is public.
+    - A route that finishes a step-up takes the refresh token where the session ran out.
     - Refuses impersonated sessions.
     """
-    caller = Depends(RequireSession(guard))
+    guard = flow.guard
+    session = Depends(SessionOrRefusal(guard) if route.finishes else RequireSession(guard))
 
-    async def answer(request: Request, claims: Claims | None) -> Response:
+    async def answer(request: Request, claims: Claims | StepUpError | None) -> Response:
         with _bound(guard):
-            # An impersonator could talk the user out of a code, and then become them.
-            if claims is not None and claims.impersonated:
-                raise ImpersonationRefused
-            body = await read_body(request, route.body)
-            reply = await route.handle(request, claims, body)
+            if claims is None:
+                caller, body = None, await read_body(request, route.body)
+            elif isinstance(claims, Claims):
+                refuse_impersonated(claims)
+                body = await read_body(request, route.body)
+                caller = flow.caller_with_session(request, claims, body)
+            else:
+                caller, body = await _without_session(flow, request, route, claims)
+            reply = await route.handle(request, caller, body)
         return reply if isinstance(reply, Response) else JSONResponse(reply.model_dump())
 
-    async def with_session(request: Request, claims: Annotated[Claims, caller]) -> Response:
+    async def with_session(
+        request: Request, claims: Annotated[Claims | StepUpError, session]
+    ) -> Response:
         return await answer(request, claims)
 
     async def without(request: Request) -> Response:
@@ -96,7 +180,7 @@ def add_method_route(router: APIRouter, guard: StepUpGuard, route: MethodRoute, 
         no_redirect(guard if route.public else None),
         methods=["POST"],
         include_in_schema=False,
-        dependencies=[] if route.public else [caller],
+        dependencies=[] if route.public else [Depends(RequireSession(guard))],
     )
 
 
@@ -124,6 +208,26 @@ def operation_id(route: APIRoute) -> str:
     """Return an operation id made of the path, which is the same in each run, unlike the name."""
     method = min(route.methods or {"any"}).lower()
     return re.sub(r"\W+", "_", route.path_format).strip("_") + f"_{method}"
+
+
+async def _without_session(
+    flow: StepUpFlow, request: Request, route: MethodRoute, refusal: StepUpError
+) -> tuple[Caller, Any]:
+    """Return the caller and the body of a request whose session ran out.
+
+    Raises:
+        StepUpError: It is *refusal* where the refresh token does not help: who has no session
+            learns nothing about the body.
+        KeysUnavailable: The refresh token cannot be verified at the moment.
+    """
+    try:
+        body = await read_body(request, route.body)
+        return await flow.caller_by_refresh_token(request, body), body
+    except KeysUnavailable:
+        raise
+    except StepUpError:
+        pass
+    raise refusal
 
 
 @contextmanager

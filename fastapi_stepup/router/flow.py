@@ -1,7 +1,7 @@
 """StepUpFlow: who the caller is, limits, and the end of a step-up; shared by all methods."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,23 +12,33 @@ from fastapi_stepup.errors import (
     DeliveryUnavailable,
     ImpersonationRefused,
     InvalidBody,
+    InvalidToken,
     NoStepUpMethod,
     RefreshTokenRequired,
     SubjectMismatch,
 )
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.providers.descope.requests import KeptClaims
 from fastapi_stepup.providers.descope.responses import DescopeTokens, DescopeUser
-from fastapi_stepup.router.rate_limits import Limiter, client_address
+from fastapi_stepup.router.cookies import CookieWriter
+from fastapi_stepup.router.rate_limits import Limiter
 from fastapi_stepup.router.schemas import Pending, StepUpRequestBody
-from fastapi_stepup.router.session_response import session_response, user_id
+from fastapi_stepup.router.session_response import Caller, Source, session_response, user_id
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Identity:
-    """The caller as Descope knows them, and the refresh token that they step up with."""
+    """The caller as Descope knows them.
+
+    Args:
+        user: The user of the refresh token, who is the caller.
+        refresh_token: The refresh token that they step up with.
+        kept: What the step-up should keep of the session.
+    """
 
     user: DescopeUser
     refresh_token: str
+    kept: KeptClaims
 
 
 class StepUpFlow:
@@ -39,7 +49,7 @@ class StepUpFlow:
         limiter: Counts; `None` counts nothing.
         redirect_uris: Pages that links and providers may send the user back to.
         enroll_uri: Page where a user without a usable method can enrol one.
-        cookie_domain: `Domain` of the cookies.
+        cookies: Sets the cookies of a finished step-up.
         can_step_up: Returns true if any method of the router is usable by the user.
     """
 
@@ -50,19 +60,68 @@ class StepUpFlow:
         limiter: Limiter | None,
         redirect_uris: tuple[str, ...],
         enroll_uri: str | None,
-        cookie_domain: str | None,
+        cookies: CookieWriter,
         can_step_up: Callable[[DescopeUser], bool],
     ) -> None:
         self.guard = guard
         self.limiter = limiter
         self.redirect_uris = redirect_uris
         self.enroll_uri = enroll_uri
-        self.cookie_domain = cookie_domain
+        self.cookies = cookies
         self._can_step_up = can_step_up
 
-    async def begin(
-        self, request: Request, caller: Claims, body: StepUpRequestBody, name: str
-    ) -> Identity:
+    def caller_with_session(
+        self, request: Request, claims: Claims, body: StepUpRequestBody
+    ) -> Caller:
+        """Return the caller whose session has these claims.
+
+        A refresh token that is not a good one of the same user is left out here: `begin` and
+        `attempt` refuse it, and steps that need none go on without it.
+
+        Raises:
+            InvalidRequest: The refresh cookie comes twice.
+        """
+        source = self.guard.credentials.read(request).source
+        caller = Caller(claims, session_by="cookie" if source == "cookie" else "body")
+        token = self._refresh_token(request, body)
+        if token is None:
+            return caller
+        return replace(
+            caller, refresh_token=token, refresh_by="body" if body.refresh_token else "cookie"
+        )
+
+    async def caller_by_refresh_token(self, request: Request, body: StepUpRequestBody) -> Caller:
+        """Return the caller whose session ran out: the user of their refresh token.
+
+        Nothing is read from the session token, so it need not be a real one. A refresh token gives
+        a new session at Descope anyway, so this opens nothing that is closed to its holder.
+
+        Raises:
+            RefreshTokenRequired: No refresh token came.
+            CrossSiteRequest: It came as a cookie, without evidence that a page of ours sent it.
+            InvalidToken: It is no good one.
+            ImpersonationRefused: It is an impersonator's.
+            KeysUnavailable: It cannot be verified at the moment.
+        """
+        token = self._refresh_token(request, body)
+        if token is None:
+            raise RefreshTokenRequired
+        by_cookie = not body.refresh_token
+        if by_cookie:
+            self.guard.credentials.require_same_origin(request)
+        claims = await self.guard.verifier.verify_refresh(token)
+        refuse_impersonated(claims)
+        way: Source = "cookie" if by_cookie else "body"
+        return Caller(
+            claims,
+            has_session=False,
+            # The browser drops a session cookie when it runs out, so its absence says nothing.
+            session_by="body" if "authorization" in request.headers else way,
+            refresh_by=way,
+            refresh_token=token,
+        )
+
+    async def begin(self, request: Request, caller: Caller, name: str) -> Identity:
         """Identify the caller, and count a code or link that is about to be sent.
 
         Raises:
@@ -71,70 +130,67 @@ class StepUpFlow:
             ImpersonationRefused: The refresh token is an impersonator's.
             SubjectMismatch: The refresh token belongs to another user.
         """
-        refresh_token = await self._own_refresh_token(request, caller, body)
+        refresh_token = await self._own_refresh_token(caller)
         if self.limiter is not None:
             await self.limiter.count_start(
-                subject=user_id(caller),
-                address=client_address(request.scope.get("client")),
-                method=name,
+                subject=caller.user_id, address=self.limiter.address_of(request), method=name
             )
         return await self._identity(caller, refresh_token)
 
-    async def attempt(self, request: Request, caller: Claims, body: StepUpRequestBody) -> Identity:
+    async def attempt(self, request: Request, caller: Caller) -> Identity:
         """Identify the caller, and count a code that is about to be tried; raises as `begin`."""
-        refresh_token = await self._own_refresh_token(request, caller, body)
-        await self.count_try(request, user_id(caller))
+        refresh_token = await self._own_refresh_token(caller)
+        await self._count_try(request, caller.user_id)
         return await self._identity(caller, refresh_token)
 
-    async def identify(self, caller: Claims, refresh_token: str) -> Identity:
-        """Return the user of the refresh token, who must be the caller.
+    async def redeem(self, request: Request, caller: Caller) -> None:
+        """Count a proof that is about to be tried and names its user itself.
 
-        Raises:
-            ImpersonationRefused: It is an impersonator's.
-            SubjectMismatch: It belongs to another user.
-        """
-        return await self._identity(caller, await self._owned(caller, refresh_token))
-
-    async def count_try(self, request: Request, subject: str | None) -> None:
-        """Count a proof that is about to be tried.
+        Without a good refresh token it counts apart: who holds a session token alone cannot spend
+        the tries of its user.
 
         Raises:
             TooManyAttempts: Too many were tried.
+            InvalidToken: The session ran out, and Descope no longer honours the refresh token.
+            SubjectMismatch: The session ran out, and the refresh token is another user's.
         """
-        if self.limiter is not None:
-            address = client_address(request.scope.get("client"))
-            await self.limiter.count_try(subject=subject, address=address)
+        await self._count_try(request, await self._counted_as(caller))
+        await self._confirm(caller)
 
-    async def count_poll(self, caller: Claims) -> None:
+    async def poll(self, caller: Caller) -> None:
         """Count a question to Descope that neither sends nor tries anything.
 
         Raises:
             TooManyAttempts: It was asked too often.
+            InvalidToken: As `redeem`.
+            SubjectMismatch: As `redeem`.
         """
         if self.limiter is not None:
-            await self.limiter.count_poll(subject=user_id(caller))
+            await self.limiter.count_poll(subject=await self._counted_as(caller))
+        await self._confirm(caller)
 
-    async def _own_refresh_token(
-        self, request: Request, caller: Claims, body: StepUpRequestBody
-    ) -> str:
-        refresh_token = body.refresh_token or self.guard.credentials.refresh_token(request)
-        if refresh_token is None:
-            raise RefreshTokenRequired
-        return await self._owned(caller, refresh_token)
+    async def redeem_publicly(self, request: Request) -> None:
+        """Count a proof that an unknown caller is about to try.
 
-    async def _owned(self, caller: Claims, refresh_token: str) -> str:
-        refresh = await self.guard.verifier.verify_refresh(refresh_token)
-        if refresh.impersonated:
-            raise ImpersonationRefused
-        if user_id(refresh) != user_id(caller):
-            raise SubjectMismatch
-        return Secret(refresh_token)
+        Raises:
+            TooManyAttempts: Too many were tried from the same address.
+        """
+        if self.limiter is not None:
+            await self.limiter.count_public_try(address=self.limiter.address_of(request))
 
-    async def _identity(self, caller: Claims, refresh_token: str) -> Identity:
-        user = await self.guard.descope.me(refresh_token)
-        if user.user_id != user_id(caller):
-            raise SubjectMismatch
-        return Identity(user, refresh_token)
+    async def identify(self, caller: Caller) -> DescopeUser:
+        """Return the user of the refresh token, who must be the caller, and count a question.
+
+        Raises:
+            TooManyAttempts: Descope was asked too often.
+            RefreshTokenRequired: No refresh token came.
+            ImpersonationRefused: It is an impersonator's.
+            SubjectMismatch: It belongs to another user.
+        """
+        refresh_token = await self._own_refresh_token(caller)
+        if self.limiter is not None:
+            await self.limiter.count_poll(subject=caller.user_id)
+        return (await self._identity(caller, refresh_token)).user
 
     def refuse_unusable(self, user: DescopeUser) -> None:
         """Refuse a user who cannot step up by the method they asked for.
@@ -159,28 +215,61 @@ class StepUpFlow:
             raise InvalidBody([{"field": "redirect_uri", "problem": "not_allowed"}])
         return asked
 
-    async def finish(
-        self, request: Request, caller: Claims, tokens: DescopeTokens, body: StepUpRequestBody
-    ) -> Response:
+    async def finish(self, request: Request, caller: Caller, tokens: DescopeTokens) -> Response:
         """Return the response to a finished step-up; see `session_response`."""
-        return await session_response(
-            self.guard,
-            request,
-            caller,
-            tokens,
-            refresh_by_cookie=not body.refresh_token
-            and self.guard.credentials.refresh_token(request) is not None,
-            cookie_domain=self.cookie_domain,
-        )
+        return await session_response(self.guard, request, caller, tokens, self.cookies)
 
     async def finish_poll(
-        self,
-        request: Request,
-        caller: Claims,
-        tokens: DescopeTokens | None,
-        body: StepUpRequestBody,
+        self, request: Request, caller: Caller, tokens: DescopeTokens | None
     ) -> Response:
         """Return the response to a poll: 202 while there are no tokens, else as `finish`."""
         if tokens is None:
             return JSONResponse(Pending().model_dump(), 202)
-        return await self.finish(request, caller, tokens, body)
+        return await self.finish(request, caller, tokens)
+
+    def _refresh_token(self, request: Request, body: StepUpRequestBody) -> str | None:
+        token = body.refresh_token or self.guard.credentials.refresh_token(request)
+        return None if token is None else Secret(token)
+
+    async def _own_refresh_token(self, caller: Caller) -> str:
+        """Return the caller's refresh token after checking that it is a good one of theirs."""
+        if caller.refresh_token is None:
+            raise RefreshTokenRequired
+        if caller.has_session:
+            refresh = await self.guard.verifier.verify_refresh(caller.refresh_token)
+            refuse_impersonated(refresh)
+            if user_id(refresh) != caller.user_id:
+                raise SubjectMismatch
+        return caller.refresh_token
+
+    async def _counted_as(self, caller: Caller) -> str:
+        """Return the name under which the caller counts."""
+        try:
+            await self._own_refresh_token(caller)
+        except (ImpersonationRefused, InvalidToken, RefreshTokenRequired, SubjectMismatch):
+            return f"session {caller.user_id}"
+        return caller.user_id
+
+    async def _count_try(self, request: Request, subject: str) -> None:
+        if self.limiter is not None:
+            await self.limiter.count_try(subject=subject, address=self.limiter.address_of(request))
+
+    async def _confirm(self, caller: Caller) -> None:
+        """Ask Descope whether it still honours the refresh token that stands for a session."""
+        if not caller.has_session and caller.refresh_token is not None:
+            await self._identity(caller, caller.refresh_token)
+
+    async def _identity(self, caller: Caller, refresh_token: str) -> Identity:
+        user = await self.guard.descope.me(refresh_token)
+        if user.user_id != caller.user_id:
+            raise SubjectMismatch
+        return Identity(user, refresh_token, KeptClaims.of(caller.claims))
+
+
+def refuse_impersonated(claims: Claims) -> None:
+    """Raise `ImpersonationRefused` for the token of somebody who acts for the user.
+
+    An impersonator could talk the user out of a code, and then become them.
+    """
+    if claims.impersonated:
+        raise ImpersonationRefused

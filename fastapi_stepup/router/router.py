@@ -16,6 +16,7 @@ from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.refusals import StepUpEndpoints
 from fastapi_stepup.providers.descope.requests import DELIVERIES, Delivery
+from fastapi_stepup.router.cookies import CookieAttributes, CookieWriter, SameSite
 from fastapi_stepup.router.endpoints import NoStoreRoute, add_method_route, operation_id
 from fastapi_stepup.router.flow import StepUpFlow
 from fastapi_stepup.router.methods.base import Method, StepUpMethod
@@ -44,6 +45,9 @@ def stepup_router(
     limits: StepUpLimits | None = _DEFAULT_LIMITS,
     redis_url: str | None = None,
     cookie_domain: str | None = None,
+    cookie_secure: bool | None = None,
+    cookie_http_only: bool | None = None,
+    cookie_same_site: SameSite | None = None,
 ) -> APIRouter:
     """Return the helper routes of *guard*, ready for `app.include_router`.
 
@@ -66,7 +70,6 @@ def stepup_router(
         guard: Authorizes the callers and talks to Descope.
         prefix: Path prefix of the routes.
         methods: What is offered, in the order in which challenges list it; `["otp"]` by default.
-            Given, challenges also say where the status route and the other methods' routes are.
         deliveries: How codes may be sent, in the order in which challenges list them.
         redirect_uris: Pages that links and providers may lead back to, as exact https URIs; the
             first one is the default. Needed for `magiclink`, `enchantedlink`, `oauth` and `sso`.
@@ -76,9 +79,16 @@ def stepup_router(
         limits: Limits of our own, which need the extra `limits`; without it the default is left
             out, with a warning. `None` turns them off.
         redis_url: Count in this Redis, for several processes together; in this one by default.
-        cookie_domain: `Domain` of the cookies that are set, `"example.com"`: what whoever signs
-            your users in sets them with, or the browser keeps both and sends both. `None` is for
-            cookies of this very host.
+        cookie_domain: `Domain` of the cookies that are set, such as `"example.com"`. Give the one
+            that the sign-in sets them with, or the browser keeps both and sends both. `None` is
+            for cookies of this very host.
+        cookie_secure: `Secure` of the cookies. By default true, except for plain http on a
+            loopback host. Say false where users come over plain http.
+        cookie_http_only: `HttpOnly` of the session cookie. By default true, unless the page sends
+            its refresh token in the body: it manages the session cookie then. Say false where a
+            page manages it and Descope the refresh cookie, which is always `HttpOnly`.
+        cookie_same_site: `SameSite` of the cookies: `"lax"`, `"strict"` or `"none"`. By default
+            `"lax"`; `"strict"` for a session cookie that the page manages.
 
     Raises:
         ConfigurationError: An argument cannot be used; the message says what can.
@@ -95,14 +105,22 @@ def stepup_router(
     chosen = some_of("methods", ("otp",) if methods is None else methods, get_args(Method))
     offered = some_of("deliveries", deliveries, DELIVERIES)
     pages = _pages(redirect_uris, chosen)
-    _check_domain(cookie_domain, guard)
+    cookies = CookieWriter(
+        CookieAttributes(
+            domain=_domain(cookie_domain),
+            secure=cookie_secure,
+            http_only=cookie_http_only,
+            same_site=cookie_same_site,
+        ),
+        guard.credentials,
+    )
     built: list[StepUpMethod] = []
     flow = StepUpFlow(
         guard,
         limiter=_limiter(guard, limits, redis_url),
         redirect_uris=pages,
         enroll_uri=None if enroll_uri is None else checked_redirect_uri("enroll_uri", enroll_uri),
-        cookie_domain=cookie_domain,
+        cookies=cookies,
         can_step_up=lambda user: any(method.usable_by(user) for method in built),
     )
     built += build_methods(flow, chosen, offered)
@@ -118,15 +136,14 @@ def stepup_router(
         for route in method.routes():
             name = f"stepup{route.path.replace('/', '_')}_{number}"
             uris.setdefault(method.name, {})[route.uri] = name
-            add_method_route(router, guard, route, name)
+            add_method_route(router, flow, route, name)
     status_name = f"stepup_status_{number}"
     add_status_routes(router, flow, built, status_name)
     guard.refusals.mount(
         StepUpEndpoints(
             methods=tuple(offer for method in built for offer in method.offers()),
             uris=uris,
-            # The plain router answers what it always did; clients that know more ask for more.
-            status_name=None if methods is None else status_name,
+            status_name=status_name,
             flow_id=None if methods is None else flow_id,
         )
     )
@@ -146,17 +163,13 @@ def _pages(redirect_uris: object, methods: tuple[Method, ...]) -> tuple[str, ...
     return tuple(pages)
 
 
-def _check_domain(cookie_domain: object, guard: StepUpGuard) -> None:
+def _domain(cookie_domain: object) -> str | None:
     if cookie_domain is None:
-        return
+        return None
     if not isinstance(cookie_domain, str) or not _COOKIE_DOMAIN.fullmatch(cookie_domain):
         msg = f'cookie_domain is a lower-case domain like "example.com", not {cookie_domain!r}.'
         raise ConfigurationError(msg)
-    names = (guard.credentials.session_cookie, guard.credentials.refresh_cookie)
-    if any((name or "").startswith("__Host-") for name in names):
-        # RFC 6265bis section 4.1.3.2: a browser drops such a cookie when it has a Domain.
-        msg = "A cookie named __Host-… has no domain: leave cookie_domain out."
-        raise ConfigurationError(msg)
+    return cookie_domain
 
 
 def _limiter(

@@ -184,3 +184,7 @@ class SteppedUpSession(BaseModel):
     expires_in: int = Field(description="The same in seconds from now.")
     stepped_up: Literal[True] = True
     subject: str
+    lost: list[Literal["tenant", "custom_claims"]] = Field(
+        default=[],
+        description="What the session had and the new one has not; left out when that is nothing.",
+    )

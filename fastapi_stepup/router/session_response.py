@@ -1,41 +1,68 @@
 """The response to a finished step-up: verify the new session, answer it as body or cookies."""
 
 from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from fastapi_stepup._log import logger
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import DescopeError, InvalidToken, SubjectMismatch
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.providers.descope.responses import DescopeTokens
+from fastapi_stepup.router.cookies import CookieWriter
 from fastapi_stepup.router.schemas import SteppedUpSession
+
+Source = Literal["body", "cookie"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Caller:
+    """The user who steps up, and the way in which their tokens came.
+
+    Args:
+        claims: The claims of the session; of the refresh token where *has_session* is false.
+        has_session: False if the session ran out on the way and the refresh token says who it is.
+        session_by: How the session token came, or should go back. A header counts as the body.
+        refresh_by: How the refresh token came; `None` if none came.
+        refresh_token: The refresh token, if it is a good one of this user.
+    """
+
+    claims: Claims
+    has_session: bool = True
+    session_by: Source = "body"
+    refresh_by: Source | None = None
+    refresh_token: str | None = None
+
+    @property
+    def user_id(self) -> str:
+        """Descope's id of the user."""
+        return user_id(self.claims)
 
 
 async def session_response(
     guard: StepUpGuard,
     request: Request,
-    caller: Claims,
+    caller: Caller,
     tokens: DescopeTokens,
-    *,
-    refresh_by_cookie: bool = False,
-    cookie_domain: str | None = None,
+    cookies: CookieWriter,
 ) -> Response:
-    """Verify the tokens of a finished step-up and answer them the way the caller's own came.
+    """Verify the tokens of a finished step-up and answer each the way the caller's own came.
 
     - The new session must be valid, stepped up and the caller's: same `iss`, same `sub`.
     - A new refresh token must belong to the same user.
     - No token is passed on before all of them are checked.
+    - A token becomes a cookie only if the one it replaces was a cookie.
+    - Members of the session that did not survive the step-up are named in `lost`.
 
     Args:
         guard: Verifies.
         request: The caller's request.
-        caller: The session that it presented.
+        caller: The user, and how the tokens came.
         tokens: The tokens that Descope handed out.
-        refresh_by_cookie: True if the caller's refresh token came as a cookie and not in the
-            body. The new one is a cookie then, even if the session came in the header: no script
-            may see a token that was kept from scripts.
-        cookie_domain: `Domain` of the cookies.
+        cookies: Sets the cookies.
 
     Raises:
         SubjectMismatch: It is another user's session.
@@ -43,50 +70,37 @@ async def session_response(
         KeysUnavailable: It cannot be verified at the moment.
     """
     session = await _verified(guard.verifier.verify(tokens.session_token))
-    if (session.issuer, session.subject, user_id(session)) != (
-        caller.issuer,
-        caller.subject,
-        user_id(caller),
-    ):
-        raise SubjectMismatch
+    _check_owner(session, caller)
     if not session.stepped_up or session.impersonated:
         raise DescopeError
-    names, now = guard.credentials, guard.clock()
-    expires_in = max(0, int(session.expires_at - now))
-    by_cookie = names.read(request).source == "cookie"
-    answer = SteppedUpSession(
-        session_token=tokens.session_token,
-        refresh_token=tokens.refresh_token,
-        expires_at=int(session.expires_at),
-        expires_in=expires_in,
-        subject=session.subject,
-    )
-    cookies: list[tuple[str, str, int]] = []
-    if by_cookie and names.session_cookie is not None:
-        cookies.append((names.session_cookie, tokens.session_token, expires_in))
-        answer.session_token = None
+    refresh = None
     if tokens.refresh_token is not None:
         refresh = await _verified(guard.verifier.verify_refresh(tokens.refresh_token))
-        if user_id(refresh) != user_id(caller):
+        if user_id(refresh) != caller.user_id:
             raise SubjectMismatch
         if refresh.impersonated:
             raise DescopeError
-        if names.refresh_cookie is not None and (by_cookie or refresh_by_cookie):
-            lifetime = max(0, int(refresh.expires_at - now))
-            cookies.append((names.refresh_cookie, tokens.refresh_token, lifetime))
-            answer.refresh_token = None
-    response = JSONResponse(answer.model_dump())
-    for name, value, lifetime in cookies:
-        response.set_cookie(
-            name,
-            value,
-            max_age=lifetime,
-            path="/",
-            domain=cookie_domain,
-            secure=True,
-            httponly=True,
-            samesite="lax",
+    names, now = guard.credentials, guard.clock()
+    expires_in = max(0, int(session.expires_at - now))
+    session_cookie = caller.session_by == "cookie" and names.session_cookie is not None
+    refresh_cookie = caller.refresh_by == "cookie" and names.refresh_cookie is not None
+    answer = SteppedUpSession(
+        session_token=None if session_cookie else tokens.session_token,
+        refresh_token=None if refresh_cookie else tokens.refresh_token,
+        expires_at=int(session.expires_at),
+        expires_in=expires_in,
+        subject=session.subject,
+        lost=_lost(session, caller),
+    )
+    response = JSONResponse(answer.model_dump(exclude=set() if answer.lost else {"lost"}))
+    if session_cookie:
+        by_script = caller.refresh_by == "body"
+        cookies.set_session(
+            response, request, tokens.session_token, expires_in, by_script=by_script
         )
+    if refresh_cookie and refresh is not None and tokens.refresh_token is not None:
+        lifetime = max(0, int(refresh.expires_at - now))
+        cookies.set_refresh(response, request, tokens.refresh_token, lifetime)
     return response
 
 
@@ -94,6 +108,28 @@ def user_id(claims: Claims) -> str:
     """Return Descope's id of the user: `dsub` where a JWT template overrides `sub`."""
     real = claims.get("dsub")
     return real if isinstance(real, str) and real else claims.subject
+
+
+def _check_owner(session: Claims, caller: Caller) -> None:
+    """Raise `SubjectMismatch` unless *session* is the caller's."""
+    if user_id(session) != caller.user_id:
+        raise SubjectMismatch
+    mine = caller.claims
+    # A refresh token's `sub` and `iss` may differ: JWT templates change the session token alone.
+    if caller.has_session and (session.issuer, session.subject) != (mine.issuer, mine.subject):
+        raise SubjectMismatch
+
+
+def _lost(session: Claims, caller: Caller) -> list[Literal["tenant", "custom_claims"]]:
+    """Return what the caller's session had and the new one has not, and log it."""
+    lost: list[Literal["tenant", "custom_claims"]] = []
+    if caller.claims.get("dct") != session.get("dct") and caller.claims.get("dct"):
+        lost.append("tenant")
+    if caller.claims.get("nsec") != session.get("nsec") and caller.claims.get("nsec"):
+        lost.append("custom_claims")
+    if lost:
+        logger.warning("Descope did not keep what the session had: %s.", ", ".join(lost))
+    return lost
 
 
 async def _verified(verification: Awaitable[Claims]) -> Claims:

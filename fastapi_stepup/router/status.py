@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 
 from fastapi_stepup.errors import StepUpError
 from fastapi_stepup.router.body import read_body
-from fastapi_stepup.router.endpoints import json_body, no_redirect
+from fastapi_stepup.router.endpoints import StatusRoute, json_body, no_redirect
 from fastapi_stepup.router.flow import StepUpFlow
 from fastapi_stepup.router.methods.base import StepUpMethod
 from fastapi_stepup.router.schemas import StepUpRequestBody, StepUpStatus, UsableMethod
@@ -18,7 +18,7 @@ from fastapi_stepup.web.openapi import document_refusals
 def add_status_routes(
     router: APIRouter, flow: StepUpFlow, methods: Sequence[StepUpMethod], name: str
 ) -> None:
-    """Add `GET /status` and `POST /status` to *router*.
+    """Add `GET`, `HEAD` and `POST /status` to *router*.
 
     Args:
         router: The router.
@@ -32,8 +32,15 @@ def add_status_routes(
 
     mark(status, flow.guard, "public")
 
-    add = partial(router.add_api_route, "/status", status, response_model=StepUpStatus)
+    add = partial(
+        router.add_api_route,
+        "/status",
+        status,
+        response_model=StepUpStatus,
+        route_class_override=StatusRoute,
+    )
     add(methods=["GET"], name=name, summary="Whether the session is stepped up, and how it can be")
+    add(methods=["HEAD"], name=f"{name}_head", include_in_schema=False)
     add(
         methods=["POST"],
         name=f"{name}_post",
@@ -42,7 +49,10 @@ def add_status_routes(
         openapi_extra=json_body(StepUpRequestBody.model_json_schema()),
     )
     router.add_api_route(
-        "/status/", no_redirect(flow.guard), methods=["GET", "POST"], include_in_schema=False
+        "/status/",
+        no_redirect(flow.guard),
+        methods=["GET", "HEAD", "POST"],
+        include_in_schema=False,
     )
 
 
@@ -72,10 +82,9 @@ async def step_up_status(
         status.signed_in, status.expires_at = True, int(claims.expires_at)
         if claims.impersonated:
             return status
-        refresh_token = body.refresh_token or guard.credentials.refresh_token(request)
-        if refresh_token is not None:
-            await flow.count_poll(claims)
-            user = (await flow.identify(claims, refresh_token)).user
+        caller = flow.caller_with_session(request, claims, body)
+        if caller.refresh_token is not None:
+            user = await flow.identify(caller)
             usable = [found for method in methods for found in method.usable_by(user)]
             status.methods = [UsableMethod(method=name, destination=to) for name, to in usable]
     except StepUpError:

@@ -822,6 +822,7 @@ def test_challenge_says_where_to_step_up(
         "start_uri": place.start_uri,
         "verify_uri": place.start_uri.replace("start", "verify"),
         "methods": list(place.methods),
+        "status_uri": place.start_uri.replace("otp/start", "status"),
     }
     assert "evil" not in response.text
     assert client.post(place.start_uri).status_code == 401

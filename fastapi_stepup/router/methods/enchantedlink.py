@@ -3,7 +3,6 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fastapi_stepup.claims import Claims
 from fastapi_stepup.providers.descope.responses import DescopeUser
 from fastapi_stepup.router.methods.base import MethodRoute, StepUpMethod, masked
 from fastapi_stepup.router.schemas import (
@@ -14,6 +13,7 @@ from fastapi_stepup.router.schemas import (
     Poll,
     SteppedUpSession,
 )
+from fastapi_stepup.router.session_response import Caller
 
 
 class EnchantedLink(StepUpMethod, name="enchantedlink"):
@@ -37,6 +37,7 @@ class EnchantedLink(StepUpMethod, name="enchantedlink"):
                 self.poll,
                 "Ask whether the link was opened",
                 pending=True,
+                finishes=True,
             ),
             MethodRoute(
                 "/enchantedlink/verify",
@@ -53,26 +54,26 @@ class EnchantedLink(StepUpMethod, name="enchantedlink"):
         return [] if user.email is None else [(self.name, masked(user.email))]
 
     async def start(
-        self, request: Request, caller: Claims, body: EnchantedLinkStart
+        self, request: Request, caller: Caller, body: EnchantedLinkStart
     ) -> EnchantedLinkStarted:
         uri = self.flow.redirect_uri(body.redirect_uri)
-        identity = await self.flow.begin(request, caller, body, self.name)
+        identity = await self.flow.begin(request, caller, self.name)
         if identity.user.email is None:
             self.flow.refuse_unusable(identity.user)
         link = await self.descope.start_enchanted_link(
-            identity.user.login_id("email"), uri, identity.refresh_token
+            identity.user.login_id("email"), uri, identity.refresh_token, kept=identity.kept
         )
         return EnchantedLinkStarted(
             pending_ref=link.pending_ref, link_id=link.link_id, destination=link.destination
         )
 
-    async def poll(self, request: Request, caller: Claims, body: Poll) -> Response:
-        await self.flow.count_poll(caller)
+    async def poll(self, request: Request, caller: Caller, body: Poll) -> Response:
+        await self.flow.poll(caller)
         tokens = await self.descope.poll_enchanted_link(body.pending_ref)
-        return await self.flow.finish_poll(request, caller, tokens, body)
+        return await self.flow.finish_poll(request, caller, tokens)
 
     async def verify(self, request: Request, _: None, body: LinkVerify) -> LinkVerified:
         # The device that opens the link has no session; the token is all there is.
-        await self.flow.count_try(request, None)
+        await self.flow.redeem_publicly(request)
         await self.descope.verify_enchanted_link(body.token)
         return LinkVerified()

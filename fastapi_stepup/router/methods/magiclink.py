@@ -3,7 +3,6 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fastapi_stepup.claims import Claims
 from fastapi_stepup.providers.descope.responses import DescopeUser
 from fastapi_stepup.router.methods.base import MethodRoute, StepUpMethod, masked
 from fastapi_stepup.router.schemas import (
@@ -12,7 +11,7 @@ from fastapi_stepup.router.schemas import (
     Started,
     SteppedUpSession,
 )
-from fastapi_stepup.router.session_response import user_id
+from fastapi_stepup.router.session_response import Caller
 
 
 class MagicLink(StepUpMethod, name="magiclink"):
@@ -35,6 +34,7 @@ class MagicLink(StepUpMethod, name="magiclink"):
                 SteppedUpSession,
                 self.verify,
                 "Exchange a magic link's token for a stepped-up session",
+                finishes=True,
             ),
         ]
 
@@ -42,17 +42,21 @@ class MagicLink(StepUpMethod, name="magiclink"):
         address = user.email or user.phone
         return [] if address is None else [(self.name, masked(address))]
 
-    async def start(self, request: Request, caller: Claims, body: MagicLinkStart) -> Started:
+    async def start(self, request: Request, caller: Caller, body: MagicLinkStart) -> Started:
         uri = self.flow.redirect_uri(body.redirect_uri)
-        identity = await self.flow.begin(request, caller, body, f"magiclink {body.delivery}")
+        identity = await self.flow.begin(request, caller, f"magiclink {body.delivery}")
         if not identity.user.can_receive(body.delivery):
             self.flow.refuse_unusable(identity.user)
         destination = await self.descope.start_magic_link(
-            body.delivery, identity.user.login_id(body.delivery), uri, identity.refresh_token
+            body.delivery,
+            identity.user.login_id(body.delivery),
+            uri,
+            identity.refresh_token,
+            kept=identity.kept,
         )
         return Started(delivery=body.delivery, destination=destination)
 
-    async def verify(self, request: Request, caller: Claims, body: LinkVerify) -> Response:
-        await self.flow.count_try(request, user_id(caller))
+    async def verify(self, request: Request, caller: Caller, body: LinkVerify) -> Response:
+        await self.flow.redeem(request, caller)
         tokens = await self.descope.verify_magic_link(body.token)
-        return await self.flow.finish(request, caller, tokens, body)
+        return await self.flow.finish(request, caller, tokens)

@@ -3,7 +3,6 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fastapi_stepup.claims import Claims
 from fastapi_stepup.providers.descope.responses import DescopeUser
 from fastapi_stepup.router.methods.base import MethodRoute, StepUpMethod, masked
 from fastapi_stepup.router.schemas import (
@@ -12,6 +11,7 @@ from fastapi_stepup.router.schemas import (
     SteppedUpSession,
     StepUpRequestBody,
 )
+from fastapi_stepup.router.session_response import Caller
 
 
 class NOTP(StepUpMethod, name="notp"):
@@ -35,18 +35,19 @@ class NOTP(StepUpMethod, name="notp"):
                 self.poll,
                 "Ask whether the message has come",
                 pending=True,
+                finishes=True,
             ),
         ]
 
     def usable_by(self, user: DescopeUser) -> list[tuple[str, str | None]]:
         return [] if user.phone is None else [(self.name, masked(user.phone))]
 
-    async def start(self, request: Request, caller: Claims, body: StepUpRequestBody) -> NOTPStarted:
-        identity = await self.flow.begin(request, caller, body, self.name)
+    async def start(self, request: Request, caller: Caller, _: StepUpRequestBody) -> NOTPStarted:
+        identity = await self.flow.begin(request, caller, self.name)
         if identity.user.phone is None:
             self.flow.refuse_unusable(identity.user)
         message = await self.descope.start_notp(
-            identity.user.login_id("whatsapp"), identity.refresh_token
+            identity.user.login_id("whatsapp"), identity.refresh_token, kept=identity.kept
         )
         return NOTPStarted(
             pending_ref=message.pending_ref,
@@ -54,7 +55,7 @@ class NOTP(StepUpMethod, name="notp"):
             image=message.image,
         )
 
-    async def poll(self, request: Request, caller: Claims, body: Poll) -> Response:
-        await self.flow.count_poll(caller)
+    async def poll(self, request: Request, caller: Caller, body: Poll) -> Response:
+        await self.flow.poll(caller)
         tokens = await self.descope.poll_notp(body.pending_ref)
-        return await self.flow.finish_poll(request, caller, tokens, body)
+        return await self.flow.finish_poll(request, caller, tokens)

@@ -3,7 +3,6 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import InvalidBody
 from fastapi_stepup.providers.descope.requests import Delivery
 from fastapi_stepup.providers.descope.responses import DescopeUser
@@ -15,6 +14,7 @@ from fastapi_stepup.router.schemas import (
     Started,
     SteppedUpSession,
 )
+from fastapi_stepup.router.session_response import Caller
 
 
 class OTP(StepUpMethod, name="otp"):
@@ -34,6 +34,7 @@ class OTP(StepUpMethod, name="otp"):
                 SteppedUpSession,
                 self.verify,
                 "Exchange a code for a stepped-up session",
+                finishes=True,
             ),
         ]
 
@@ -43,21 +44,23 @@ class OTP(StepUpMethod, name="otp"):
     def usable_by(self, user: DescopeUser) -> list[tuple[str, str | None]]:
         return [(d, masked(user.address(d))) for d in self.deliveries if user.can_receive(d)]
 
-    async def start(self, request: Request, caller: Claims, body: OTPStart) -> Started:
+    async def start(self, request: Request, caller: Caller, body: OTPStart) -> Started:
         self._offered(body.delivery)
-        identity = await self.flow.begin(request, caller, body, f"otp {body.delivery}")
+        identity = await self.flow.begin(request, caller, f"otp {body.delivery}")
         if not identity.user.can_receive(body.delivery):
             self.flow.refuse_unusable(identity.user)
         login_id = identity.user.login_id(body.delivery)
-        destination = await self.descope.start_otp(body.delivery, login_id, identity.refresh_token)
+        destination = await self.descope.start_otp(
+            body.delivery, login_id, identity.refresh_token, kept=identity.kept
+        )
         return Started(delivery=body.delivery, destination=destination)
 
-    async def verify(self, request: Request, caller: Claims, body: OTPVerify) -> Response:
+    async def verify(self, request: Request, caller: Caller, body: OTPVerify) -> Response:
         self._offered(body.delivery)
-        identity = await self.flow.attempt(request, caller, body)
+        identity = await self.flow.attempt(request, caller)
         login_id = identity.user.login_id(body.delivery)
         tokens = await self.descope.verify_otp(body.delivery, login_id, body.code)
-        return await self.flow.finish(request, caller, tokens, body)
+        return await self.flow.finish(request, caller, tokens)
 
     def _offered(self, delivery: Delivery) -> None:
         if delivery not in self.deliveries:

@@ -3,7 +3,6 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import PageOriginRequired
 from fastapi_stepup.providers.descope.responses import DescopeUser
 from fastapi_stepup.router.methods.base import MethodRoute, StepUpMethod
@@ -13,7 +12,7 @@ from fastapi_stepup.router.schemas import (
     SteppedUpSession,
     StepUpRequestBody,
 )
-from fastapi_stepup.router.session_response import user_id
+from fastapi_stepup.router.session_response import Caller
 
 
 class Passkey(StepUpMethod, name="passkey"):
@@ -36,27 +35,26 @@ class Passkey(StepUpMethod, name="passkey"):
                 SteppedUpSession,
                 self.finish,
                 "Exchange a passkey's answer for a stepped-up session",
+                finishes=True,
             ),
         ]
 
     def usable_by(self, user: DescopeUser) -> list[tuple[str, str | None]]:
         return [(self.name, None)] if user.passkey else []
 
-    async def start(
-        self, request: Request, caller: Claims, body: StepUpRequestBody
-    ) -> PasskeyStarted:
+    async def start(self, request: Request, caller: Caller, _: StepUpRequestBody) -> PasskeyStarted:
         origin = self.flow.guard.credentials.page_origin(request)
         if origin is None:
             raise PageOriginRequired
-        identity = await self.flow.begin(request, caller, body, self.name)
+        identity = await self.flow.begin(request, caller, self.name)
         if not identity.user.passkey:
             self.flow.refuse_unusable(identity.user)
         challenge = await self.descope.start_passkey(
-            identity.user.login_id(), origin, identity.refresh_token
+            identity.user.login_id(), origin, identity.refresh_token, kept=identity.kept
         )
         return PasskeyStarted(transaction_id=challenge.transaction_id, options=challenge.options)
 
-    async def finish(self, request: Request, caller: Claims, body: PasskeyFinish) -> Response:
-        await self.flow.count_try(request, user_id(caller))
+    async def finish(self, request: Request, caller: Caller, body: PasskeyFinish) -> Response:
+        await self.flow.redeem(request, caller)
         tokens = await self.descope.finish_passkey(body.transaction_id, body.response)
-        return await self.flow.finish(request, caller, tokens, body)
+        return await self.flow.finish(request, caller, tokens)

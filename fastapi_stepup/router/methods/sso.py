@@ -3,7 +3,6 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fastapi_stepup.claims import Claims
 from fastapi_stepup.providers.descope.responses import DescopeUser
 from fastapi_stepup.router.methods.base import MethodRoute, StepUpMethod
 from fastapi_stepup.router.schemas import (
@@ -12,7 +11,7 @@ from fastapi_stepup.router.schemas import (
     SSOStart,
     SteppedUpSession,
 )
-from fastapi_stepup.router.session_response import user_id
+from fastapi_stepup.router.session_response import Caller
 
 
 class SSO(StepUpMethod, name="sso"):
@@ -35,22 +34,25 @@ class SSO(StepUpMethod, name="sso"):
                 SteppedUpSession,
                 self.callback,
                 "Exchange the identity provider's code for a stepped-up session",
+                finishes=True,
             ),
         ]
 
     def usable_by(self, user: DescopeUser) -> list[tuple[str, str | None]]:
         return [(self.name, None)] if user.tenants else []
 
-    async def start(self, request: Request, caller: Claims, body: SSOStart) -> ProviderStarted:
+    async def start(self, request: Request, caller: Caller, body: SSOStart) -> ProviderStarted:
         uri = self.flow.redirect_uri(body.redirect_uri)
-        identity = await self.flow.begin(request, caller, body, self.name)
+        identity = await self.flow.begin(request, caller, self.name)
         if body.tenant not in identity.user.tenants:
             self.flow.refuse_unusable(identity.user)
         return ProviderStarted(
-            authorization_uri=await self.descope.start_sso(body.tenant, uri, identity.refresh_token)
+            authorization_uri=await self.descope.start_sso(
+                body.tenant, uri, identity.refresh_token, kept=identity.kept
+            )
         )
 
-    async def callback(self, request: Request, caller: Claims, body: Callback) -> Response:
-        await self.flow.count_try(request, user_id(caller))
+    async def callback(self, request: Request, caller: Caller, body: Callback) -> Response:
+        await self.flow.redeem(request, caller)
         tokens = await self.descope.exchange_sso(body.code)
-        return await self.flow.finish(request, caller, tokens, body)
+        return await self.flow.finish(request, caller, tokens)

@@ -1,19 +1,21 @@
 """Step-up in an app's OpenAPI schema: security scheme, refusals, `x-step-up`."""
 
 import re
-from collections.abc import Iterable
-from copy import deepcopy
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from itertools import groupby
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, RootModel
 from starlette.applications import Starlette
 
-from fastapi_stepup.challenge import Challenge
 from fastapi_stepup.errors import (
     CrossSiteRequest,
+    ImpersonationRefused,
     InvalidRequest,
+    InvalidToken,
     KeysUnavailable,
+    RejectReason,
+    RevocationUnavailable,
     StepUpError,
     StepUpRequired,
     Unauthenticated,
@@ -22,93 +24,16 @@ from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.refusals import PROBLEM_MEDIA_TYPE
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.dependencies import SCHEME, SCHEME_NAME
+from fastapi_stepup.web.problem_schema import SCHEMA_NAME, StepUpRefusal, problem_schema
 from fastapi_stepup.web.route_inventory import GuardedRoute, owned_routes
 
-SCHEMA_NAME: Final = "StepUpProblem"
+COOKIE_SCHEME_NAME: Final = f"{SCHEME_NAME}Cookie"
 EXTENSION: Final = "x-step-up"
 
 _CONVERTOR: Final = re.compile(r":[^{}]*\}")
-_PROBLEM_SCHEMA: Final[dict[str, Any]] = {
-    "title": SCHEMA_NAME,
-    "description": "An RFC 9457 problem; `code` is stable, `detail` is for a person.",
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code"],
-    "properties": {
-        "type": {"type": "string", "format": "uri"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string"},
-        "unmet": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["requirement", "reason"],
-                "properties": {
-                    "requirement": {"enum": ["step_up", "amr", "acr"]},
-                    "reason": {"enum": ["missing", "expired"]},
-                },
-            },
-        },
-        "max_age": {"type": "integer", "minimum": 0},
-        "acr_values": {"type": "array", "items": {"type": "string"}},
-        "amr": {"type": "array", "items": {"type": "string"}},
-        "unmet_after_step_up": {
-            "const": True,
-            "description": "The step-up just now was not enough: the same again will not help.",
-        },
-        "step_up": {
-            "type": "object",
-            "required": ["methods"],
-            "properties": {
-                "start_uri": {"type": "string", "description": "Sends a one-time code."},
-                "verify_uri": {"type": "string", "description": "Takes a one-time code."},
-                "methods": {"type": "array", "items": {"type": "string"}},
-                "status_uri": {"type": "string"},
-                "flow_id": {"type": "string", "description": "The Descope flow to run instead."},
-                "uris": {
-                    "type": "object",
-                    "description": "The routes of each other method.",
-                    "additionalProperties": {
-                        "type": "object",
-                        "additionalProperties": {"type": "string"},
-                    },
-                },
-            },
-        },
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["field", "problem"],
-                "properties": {"field": {"type": "string"}, "problem": {"type": "string"}},
-            },
-        },
-        "enroll_uri": {"type": "string"},
-    },
-}
-_REFUSAL_HEADERS: Final[dict[int, tuple[str, str]]] = {
-    401: ("WWW-Authenticate", "The challenge (RFC 6750, RFC 9470)."),
-    429: ("Retry-After", "Seconds to wait."),
-    503: ("Retry-After", "Seconds to wait."),
-}
-
-
-def _only_the_problem(schema: dict[str, Any]) -> None:
-    schema.clear()
-    schema.update(deepcopy(_PROBLEM_SCHEMA))
-
-
-class StepUpProblem(RootModel[dict[str, Any]]):
-    """A problem, for the schema of routes."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(json_schema_extra=_only_the_problem)
-
-
-class StepUpRefusal(BaseModel):
-    """A refusal as FastAPI wraps it, in an app without `install`."""
-
-    detail: StepUpProblem
+_CHALLENGE: Final = ("WWW-Authenticate", "The challenge (RFC 6750, RFC 9470).")
+_WAIT: Final = ("Retry-After", "Seconds to wait.")
+_NOT_STORED: Final = ("Cache-Control", "no-store")
 
 
 def describe(
@@ -116,8 +41,9 @@ def describe(
 ) -> None:
     """Describe the guard in *schema*, in place.
 
-    - Adds to every guarded operation the security scheme, the refusals with header, problem schema
-      and example, and `x-step-up` with the policy where one is asked.
+    - Adds to every guarded operation the security schemes (header, and cookie if the guard reads
+      one), each refusal with its headers, problem schema and example, and `x-step-up` with the
+      policy where one is asked.
     - Covers operations behind a middleware rule like those with a dependency.
     - Does not change a description that the app has for a status.
 
@@ -143,9 +69,13 @@ def describe(
                 described = True
     if described:
         components = schema.setdefault("components", {})
-        components.setdefault("schemas", {})[SCHEMA_NAME] = deepcopy(_PROBLEM_SCHEMA)
+        components.setdefault("schemas", {})[SCHEMA_NAME] = problem_schema()
+        schemes = components.setdefault("securitySchemes", {})
         model = SCHEME.model_dump(mode="json", by_alias=True, exclude_none=True)
-        components.setdefault("securitySchemes", {}).setdefault(SCHEME_NAME, model)
+        schemes.setdefault(SCHEME_NAME, model)
+        if guard.credentials.session_cookie is not None:
+            cookie = _cookie_scheme(guard.credentials.session_cookie)
+            schemes.setdefault(COOKIE_SCHEME_NAME, cookie)
 
 
 def document_refusals(statuses: Iterable[int]) -> dict[int | str, dict[str, Any]]:
@@ -159,9 +89,7 @@ def document_refusals(statuses: Iterable[int]) -> dict[int | str, dict[str, Any]
             "description": HTTPStatus(status).phrase,
             "model": StepUpRefusal,
         }
-        if status in _REFUSAL_HEADERS:
-            name, description = _REFUSAL_HEADERS[status]
-            documented[status]["headers"] = {name: _header(description)}
+        documented[status]["headers"] = dict(map(_header, _fields(status)))
     return documented
 
 
@@ -180,7 +108,31 @@ def _unwrap_refusals(schema: dict[str, Any]) -> bool:
 
 def _describe_operation(operation: dict[str, Any], route: GuardedRoute, guard: StepUpGuard) -> None:
     policies = [asked for _, asked in route.doors if isinstance(asked, StepUpPolicy)]
-    refusals: list[StepUpError] = [InvalidRequest(), CrossSiteRequest(), KeysUnavailable()]
+    if policies:
+        operation[EXTENSION] = _extension(policies)
+    operation["security"] = _security(operation.get("security") or [{}], guard)
+    responses = operation.setdefault("responses", {})
+    for status, refusals in groupby(_refusals(policies, guard), lambda refusal: refusal.status):
+        responses.setdefault(str(status), _response(status, list(refusals)))
+
+
+def _security(requirements: list[dict[str, Any]], guard: StepUpGuard) -> list[dict[str, Any]]:
+    """Return alternatives, each with the session in the header or in the cookie."""
+    if any(COOKIE_SCHEME_NAME in requirement for requirement in requirements):
+        return requirements
+    by_header = [{**requirement, SCHEME_NAME: []} for requirement in requirements]
+    if guard.credentials.session_cookie is None:
+        return by_header
+    by_cookie = [
+        {COOKIE_SCHEME_NAME if name == SCHEME_NAME else name: s for name, s in each.items()}
+        for each in by_header
+    ]
+    return by_header + by_cookie
+
+
+def _refusals(policies: list[StepUpPolicy], guard: StepUpGuard) -> list[StepUpError]:
+    """Return every refusal of a guarded operation, by status; the likeliest of each first."""
+    refusals: list[StepUpError] = [InvalidRequest()]
     if policies:
         strictest = policies[-1]
         refusals.append(
@@ -191,17 +143,15 @@ def _describe_operation(operation: dict[str, Any], route: GuardedRoute, guard: S
                 amr=strictest.amr,
             )
         )
-        operation[EXTENSION] = _extension(policies)
-    else:
-        refusals.append(Unauthenticated())
-    # The members of the list are alternatives; the session is asked for with each of them.
-    security = operation.get("security") or [{}]
-    if not any(SCHEME_NAME in requirement for requirement in security):
-        operation["security"] = [{**requirement, SCHEME_NAME: []} for requirement in security]
-    responses = operation.setdefault("responses", {})
+    refusals += [Unauthenticated(), InvalidToken(RejectReason.EXPIRED)]
+    if guard.credentials.session_cookie is not None:
+        refusals.append(CrossSiteRequest())
+    if policies:
+        refusals.append(ImpersonationRefused())
+    refusals += [KeysUnavailable(), RevocationUnavailable()]
     for refusal in refusals:
         refusal.bind(realm=guard.realm)
-        responses.setdefault(str(refusal.status), _response(refusal))
+    return refusals
 
 
 def _extension(policies: list[StepUpPolicy]) -> dict[str, Any]:
@@ -221,23 +171,47 @@ def _policy(policy: StepUpPolicy) -> dict[str, Any]:
     return members
 
 
-def _response(refusal: StepUpError) -> dict[str, Any]:
-    reference = {"$ref": f"#/components/schemas/{SCHEMA_NAME}"}
-    response: dict[str, Any] = {
-        "description": refusal.title,
-        "content": {PROBLEM_MEDIA_TYPE: {"schema": reference, "example": dict(refusal.problem)}},
+def _response(status: int, refusals: list[StepUpError]) -> dict[str, Any]:
+    examples = {
+        refusal.code: {"summary": refusal.title, "value": dict(refusal.problem)}
+        for refusal in refusals
     }
-    challenge: Challenge | None = refusal.challenge()
-    if challenge is not None:
-        name, description = _REFUSAL_HEADERS[401]
-        response["headers"] = {
-            name: _header(description) | {"example": str(challenge)},
+    content = {"schema": {"$ref": f"#/components/schemas/{SCHEMA_NAME}"}, "examples": examples}
+    headers = dict(map(_header, _fields(status)))
+    for name, header in headers.items():
+        header["examples"] = {
+            refusal.code: {"value": refusal.headers[name]}
+            for refusal in refusals
+            if name in refusal.headers
         }
-    return response
+    return {
+        "description": "; ".join(refusal.title for refusal in refusals),
+        "headers": headers,
+        "content": {PROBLEM_MEDIA_TYPE: content},
+    }
 
 
-def _header(description: str) -> dict[str, Any]:
-    return {"description": description, "schema": {"type": "string"}}
+def _fields(status: int) -> Iterator[tuple[str, str]]:
+    """Yield the header fields of refusals with *status*: name and description."""
+    yield _NOT_STORED
+    if status in {400, 401}:
+        yield _CHALLENGE
+    if status in {429, 503}:
+        yield _WAIT
+
+
+def _header(field: tuple[str, str]) -> tuple[str, dict[str, Any]]:
+    name, description = field
+    return name, {"description": description, "schema": {"type": "string"}}
+
+
+def _cookie_scheme(name: str) -> dict[str, Any]:
+    return {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": name,
+        "description": "Session token of Descope in the session cookie.",
+    }
 
 
 def _openapi_path(template: str) -> str:

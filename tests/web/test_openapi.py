@@ -18,6 +18,7 @@ from fastapi_stepup import (
     StepUpMiddleware,
     StepUpPolicy,
     StepUpRule,
+    errors,
     install,
     stepup_router,
 )
@@ -66,15 +67,38 @@ def schema_of(app: FastAPI) -> dict[str, Any]:
 def assert_guarded(operation: dict[str, Any], guard: StepUpGuard, told: Any) -> None:
     """Assert all that a guarded operation shows."""
     assert operation.get("x-step-up") == told
-    assert operation["security"] == [{"DescopeSession": []}]
-    assert {"400", "401", "403", "503"} <= set(operation["responses"])
-    refused = operation["responses"]["401"]
-    problem = refused["content"]["application/problem+json"]
-    assert problem["schema"] == {"$ref": "#/components/schemas/StepUpProblem"}
-    code = "insufficient_user_authentication" if told else "unauthenticated"
-    assert problem["example"]["code"] == code
-    [challenge] = Challenge.parse(refused["headers"]["WWW-Authenticate"]["example"])
-    assert (challenge.realm, challenge.error) == (guard.realm, code if told else None)
+    assert operation["security"] == [{"DescopeSession": []}, {"DescopeSessionCookie": []}]
+    codes = {
+        status: list(response["content"]["application/problem+json"]["examples"])
+        for status, response in operation["responses"].items()
+        if status not in {"200", "422"}
+    }
+    asked = ["insufficient_user_authentication"] if told else []
+    assert codes == {
+        "400": ["invalid_request"],
+        "401": [*asked, "unauthenticated", "invalid_token"],
+        "403": ["cross_site_request", *(["impersonation_refused"] if told else [])],
+        "503": ["keys_unavailable", "revocation_unavailable"],
+    }
+    for status in codes:
+        response = operation["responses"][status]
+        content = response["content"]["application/problem+json"]
+        assert content["schema"] == {"$ref": "#/components/schemas/StepUpProblem"}
+        values = [example["value"] for example in content["examples"].values()]
+        assert {value["status"] for value in values} == {int(status)}
+        assert response["description"] == "; ".join(value["title"] for value in values)
+    fields = {status: set(operation["responses"][status]["headers"]) for status in codes}
+    assert fields == {
+        "400": {"Cache-Control", "WWW-Authenticate"},
+        "401": {"Cache-Control", "WWW-Authenticate"},
+        "403": {"Cache-Control"},
+        "503": {"Cache-Control", "Retry-After"},
+    }
+    examples = operation["responses"]["401"]["headers"]["WWW-Authenticate"]["examples"]
+    errors = {"unauthenticated": None}
+    for code in codes["401"]:
+        [challenge] = Challenge.parse(examples[code]["value"])
+        assert (challenge.realm, challenge.error) == (guard.realm, errors.get(code, code))
 
 
 def test_dependencies(app: FastAPI, guard: StepUpGuard) -> None:
@@ -162,7 +186,10 @@ def test_what_the_app_says_itself_stays(app: FastAPI, guard: StepUpGuard) -> Non
     operation = schema_of(app)["paths"]["/pay"]["get"]
 
     assert operation["responses"]["401"]["description"] == "Ask at the desk"
-    assert operation["security"] == [{"APIKeyHeader": [], "DescopeSession": []}]
+    assert operation["security"] == [
+        {"APIKeyHeader": [], "DescopeSession": []},
+        {"APIKeyHeader": [], "DescopeSessionCookie": []},
+    ]
     assert pay("x") == "x"
 
 
@@ -210,7 +237,14 @@ def test_the_documentation_page_can_authorize(app: FastAPI, guard: StepUpGuard) 
     assert client.get("/docs").status_code == 200
     scheme = schema["components"]["securitySchemes"]["DescopeSession"]
     assert (scheme["type"], scheme["scheme"], scheme["bearerFormat"]) == ("http", "bearer", "JWT")
-    assert schema["paths"]["/step-up/otp/start"]["post"]["security"] == [{"DescopeSession": []}]
+    security = schema["paths"]["/step-up/otp/start"]["post"]["security"]
+    assert security == [{"DescopeSession": []}, {"DescopeSessionCookie": []}]
+    assert schema["components"]["securitySchemes"]["DescopeSessionCookie"] == {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "DS",
+        "description": "Session token of Descope in the session cookie.",
+    }
 
 
 def test_install_on_starlette(guard: StepUpGuard) -> None:
@@ -222,3 +256,44 @@ def test_install_on_starlette(guard: StepUpGuard) -> None:
     response = TestClient(app).get("/")
 
     assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_a_guard_without_cookies() -> None:
+    """Neither the scheme nor the refusal of a cookie is shown; the cookie's name is the guard's."""
+    app, named = FastAPI(), FastAPI()
+    for each, cookie in ((app, None), (named, "__Host-S")):
+        guard = StepUpGuard.for_descope("P2abc", session_cookie=cookie)
+        install(each, guard)
+        each.add_api_route("/me", secret, dependencies=[Depends(RequireSession(guard))])
+
+    schema, other = schema_of(app), schema_of(named)
+
+    operation = schema["paths"]["/me"]["get"]
+    assert operation["security"] == [{"DescopeSession": []}]
+    assert set(operation["responses"]) == {"200", "400", "401", "503"}
+    assert set(schema["components"]["securitySchemes"]) == {"DescopeSession"}
+    assert other["components"]["securitySchemes"]["DescopeSessionCookie"]["name"] == "__Host-S"
+
+
+def test_every_problem_code_is_listed(app: FastAPI, guard: StepUpGuard) -> None:
+    """In the schema of problems, those of the helper routes included."""
+    app.add_api_route("/me", secret, dependencies=[Depends(RequireSession(guard))])
+
+    codes = schema_of(app)["components"]["schemas"]["StepUpProblem"]["properties"]["code"]
+
+    exported = {error.code for error in vars(errors).values() if hasattr(error, "code")}
+    assert exported <= set(codes["examples"])
+    assert {"otp_expired", "keys_unavailable", "insufficient_user_authentication"} <= exported
+    assert codes["examples"] == sorted(codes["examples"])
+
+
+def test_refusals_of_helper_routes_show_their_headers(app: FastAPI, guard: StepUpGuard) -> None:
+    """As they are sent: all of them may not be stored, some say how long to wait."""
+    app.include_router(stepup_router(guard))
+
+    responses = schema_of(app)["paths"]["/step-up/otp/verify"]["post"]["responses"]
+
+    fields = {status: set(responses[status].get("headers", ())) for status in responses}
+    assert fields["400"] == fields["401"] == {"Cache-Control", "WWW-Authenticate"}
+    assert fields["429"] == fields["503"] == {"Cache-Control", "Retry-After"}
+    assert fields["422"] == {"Cache-Control"}

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from inspect import isawaitable
 from typing import Final
 
+import anyio
+
 from fastapi_stepup import _options
 from fastapi_stepup._emitter import Emitter
 from fastapi_stepup._immutable import SetOnce
@@ -30,6 +32,7 @@ RevocationHook = Callable[[Claims], bool | Awaitable[bool]]
 
 LEEWAY: Final = 5
 MAX_LEEWAY: Final = 60
+REVOCATION_TIMEOUT: Final = 5.0
 
 
 class TokenVerifier(SetOnce):
@@ -73,6 +76,8 @@ class TokenVerifier(SetOnce):
             the token is rejected unless it answers `False`. A plain function is called in line, so
             it should only look into memory; one that asks a database is `async`. What it raises
             becomes `RevocationUnavailable`, unless it is a `StepUpError` itself.
+        revocation_timeout: Seconds for an `async` *is_revoked* to answer, 0.001 to 60. After that
+            it is cancelled, and the request is answered with `RevocationUnavailable`.
         on_event: Called with each event.
         clock: Gives epoch seconds; `time.time` by default.
 
@@ -99,6 +104,7 @@ class TokenVerifier(SetOnce):
         max_token_size: int = MAX_TOKEN,
         verdict_cache_size: int = CACHED_TOKENS,
         is_revoked: RevocationHook | None = None,
+        revocation_timeout: float = REVOCATION_TIMEOUT,
         on_event: EventHook | Emitter | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
@@ -109,7 +115,7 @@ class TokenVerifier(SetOnce):
         rules = ClaimsRules(
             project_id=project,
             issuers=_options.strings("issuers", issuers) | {project},
-            issuer_hosts=frozenset(issuer_hosts),
+            issuer_hosts=_options.strings("issuer_hosts", issuer_hosts),
             audience=_audience(audience, any_audience=any_audience),
             any_audience=_options.flag("any_audience", any_audience),
             leeway=_options.seconds("leeway", leeway, 0, MAX_LEEWAY),
@@ -126,6 +132,9 @@ class TokenVerifier(SetOnce):
         self.max_lifetime = rules.max_lifetime
         self.require_session_name = rules.require_session_name
         self.is_revoked = is_revoked
+        self.revocation_timeout = _options.seconds(
+            "revocation_timeout", revocation_timeout, 0.001, 60
+        )
         self.clock: Callable[[], float] = _wall if clock is None else clock
         self._rules = rules
         self._parser = JWSParser(tuple(keys.algorithms), types=types, max_size=max_token_size)
@@ -159,7 +168,7 @@ class TokenVerifier(SetOnce):
         finally:
             del token  # Error reports show the variables of each frame.
         if self.is_revoked is not None:
-            await self._check_not_revoked(claims)
+            await self._check_not_revoked(self.is_revoked, claims)
         return claims
 
     async def verify_refresh(self, token: str) -> Claims:
@@ -178,7 +187,7 @@ class TokenVerifier(SetOnce):
         finally:
             del token
         if self.is_revoked is not None:
-            await self._check_not_revoked(claims)
+            await self._check_not_revoked(self.is_revoked, claims)
         return claims
 
     def clear(self) -> None:
@@ -253,24 +262,24 @@ class TokenVerifier(SetOnce):
             return None
         return cached.claims
 
-    async def _check_not_revoked(self, claims: Claims) -> None:
-        """Ask the hook; only `False` is a no, so that a forgotten `return` lets nothing pass.
+    async def _check_not_revoked(self, hook: RevocationHook, claims: Claims) -> None:
+        """Ask *hook*; only `False` is a no, so that a forgotten `return` lets nothing pass.
 
         Raises:
             InvalidToken: It says that the session is revoked, or nothing.
-            RevocationUnavailable: It failed.
+            RevocationUnavailable: It failed, or did not answer in time.
         """
-        if self.is_revoked is None:
-            return
         try:
-            answer = self.is_revoked(claims)
-            revoked = await answer if isawaitable(answer) else answer
+            answer = hook(claims)
+            if isawaitable(answer):
+                with anyio.fail_after(self.revocation_timeout):
+                    answer = await answer
         except StepUpError:
             raise
         except Exception as error:  # noqa: BLE001  # an outage says nothing about the session
             failure = type(error).__name__
         else:
-            if revoked is not False:
+            if answer is not False:
                 raise self._rejection(RejectReason.REVOKED)
             return
         logger.warning("The is_revoked hook failed (%s); the request is answered 503.", failure)

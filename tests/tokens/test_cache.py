@@ -10,7 +10,7 @@ from fastapi_stepup import Claims
 from fastapi_stepup._emitter import Emitter
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.events import Event, TokenCache
-from fastapi_stepup.tokens.cache import CachedToken, VerifiedTokenCache
+from fastapi_stepup.tokens.cache import CachedToken, VerifiedTokenCache, _after_fork_in_child
 from fastapi_stepup.tokens.claims_set import Validity
 from fastapi_stepup.tokens.jwk import load_keys
 from tests.support.token_factory import NOW, Clock, claims, jwk
@@ -282,6 +282,18 @@ def test_events_are_outside_the_lock() -> None:
 
     assert events == [TokenCache("evict")] * 3
     assert len(cache) == 0
+
+
+def test_a_forked_child_starts_empty() -> None:
+    """With a lock of its own, whoever holds the other one; it can be used at once."""
+    cache = make_cache()
+    put(cache, "a")
+    cache._lock.acquire()
+
+    _after_fork_in_child()
+    assert (len(cache), cache.weight, cache._digests) == (0, 0, {})
+    put(cache, "b")
+    assert found(cache, "ab") == "b"
 
 
 def test_a_cache_cannot_leave_the_process() -> None:

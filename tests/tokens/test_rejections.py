@@ -2,10 +2,13 @@
 
 import logging
 
+import anyio
+import httpx
 import pytest
 
-from fastapi_stepup import StepUpGuard
-from fastapi_stepup.errors import InvalidToken, RejectReason
+from fastapi_stepup import JWKSCache, StepUpGuard
+from fastapi_stepup._http import HTTPClient
+from fastapi_stepup.errors import InvalidToken, KeysUnavailable, RejectReason
 from fastapi_stepup.events import Event, TokenRejected
 from fastapi_stepup.tokens.jws import MAX_TOKEN
 from tests.support.token_factory import (
@@ -52,6 +55,47 @@ async def test_errors_hold_nothing_of_the_token(token: str, refresh: bool) -> No
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     assert_without(token, caught.value)
+
+
+@pytest.mark.parametrize(
+    "refresh", [pytest.param(False, id="session"), pytest.param(True, id="refresh")]
+)
+@pytest.mark.parametrize(
+    "ends", [pytest.param("cancelled", id="cancelled"), pytest.param("no-keys", id="no-keys")]
+)
+async def test_a_wait_for_keys_that_ends_early_holds_nothing(ends: str, refresh: bool) -> None:  # noqa: FBT001
+    """The request is cancelled, or no key comes: both leave through frames that had the token."""
+    started = anyio.Event()
+
+    async def endpoint(_: httpx.Request) -> httpx.Response:
+        started.set()
+        if ends == "cancelled":
+            await anyio.sleep_forever()
+        return httpx.Response(404)
+
+    http = HTTPClient(httpx.MockTransport(endpoint))
+    checked = verifier(JWKSCache("https://keys.example/jwks.json", http=http))
+    token = make_token(claims(drn="DSR" if refresh else "DS"))
+    left: list[BaseException] = []
+
+    async def request() -> None:
+        try:
+            await (checked.verify_refresh if refresh else checked.verify)(token)
+        except KeysUnavailable as error:
+            left.append(error)
+        except anyio.get_cancelled_exc_class() as error:
+            left.append(error)
+            raise
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(request)
+        await started.wait()
+        if ends == "cancelled":
+            group.cancel_scope.cancel()
+    await checked.keys.aclose()
+    assert len(left) == 1
+    assert isinstance(left[0], KeysUnavailable) == (ends == "no-keys")
+    assert_without(token, left[0])
 
 
 async def test_the_guard_adds_no_frame_with_the_token() -> None:

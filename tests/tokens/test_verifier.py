@@ -258,6 +258,18 @@ async def test_a_deep_stack_gives_the_right_error_all_the_same() -> None:
     assert outcomes == {None, "malformed"}
 
 
+async def test_whatever_else_goes_wrong_while_a_token_is_read_rejects_it() -> None:
+    """Nothing but the documented errors comes out, whatever a step makes of the input."""
+
+    class Odd(str):
+        __slots__ = ()
+
+        def encode(self, *_: object) -> bytes:
+            raise LookupError(self)
+
+    assert await reason(verifier(verdict_cache_size=0), Odd(make_token())) == "malformed"
+
+
 @pytest.mark.parametrize("alg", sorted(ASYMMETRIC_ALGORITHMS))
 async def test_other_asymmetric_algorithms_by_configuration(alg: str) -> None:
     """Each works when asked for, alone or with RS256, and is refused when it is not."""

@@ -4,6 +4,7 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.support.token_factory import (
     HOST,
     NOW,
     PROJECT_ID,
+    SignatureChecks,
     claims,
     key_set,
     make_token,
@@ -52,6 +54,7 @@ pytestmark = pytest.mark.anyio
                 ("blank", [" "]),
             )
         ),
+        pytest.param({"issuer_hosts": HOST}, "issuer_hosts", id="CF-hosts-text"),
         *(
             pytest.param({"audience": audience}, "audience", id=f"CF-audience-{name}")
             for name, audience in (
@@ -137,6 +140,28 @@ def test_a_misspelt_option_is_an_error(make: Callable[..., object]) -> None:
     for name in ("audiance", "verify", "verify_signature", "verify_exp", "options", "insecure"):
         with pytest.raises(TypeError, match=name):
             make(**{name: False})
+
+
+def test_clocks_are_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither clock is bound at import or at construction, so that tests can freeze time."""
+    checked = verifier(clock=None)
+    token = make_token(claims(exp=NOW + 30))
+    moments = (
+        (0.0, 1000.0, None, 1),
+        (1.0, 1029.0, None, 0),
+        (1.0, 1030.0, None, 1),
+        (36.0, 1031.0, "expired", 1),
+    )
+    for wall, monotonic, expected, checks_made in moments:
+        with SignatureChecks() as checks, monkeypatch.context() as frozen:
+            frozen.setattr(time, "time", lambda now=NOW + wall: now)
+            frozen.setattr(time, "monotonic", lambda now=monotonic: now)
+            try:
+                # Without an event loop, which would read these clocks too.
+                reason(checked, token).send(None)
+            except StopIteration as done:
+                answer = done.value
+        assert (answer, checks.made) == (expected, checks_made)
 
 
 def test_settings_cannot_change_later() -> None:

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import imports, loopback, memory, outage, routes, validation
+from benchmarks import imports, loopback, memory, outage, routes, rules, validation
 from benchmarks.measuring import FULL, QUICK, Effort, Figure
 
 Subject = Callable[[Effort], list[Figure] | Awaitable[list[Figure]]]
@@ -26,6 +26,7 @@ SUBJECTS: Final[dict[str, tuple[Subject, ...]]] = {
     "neighbours": (validation.against_neighbours,),
     "routes": (routes.figures,),
     "middleware": (routes.middleware,),
+    "rules": (rules.figures,),
     "loopback": (loopback.throughput,),
     "flood": (loopback.flood,),
     "outage": (outage.figures,),

@@ -43,6 +43,7 @@ FIGURES = {
     "sdk": 4,
     "routes": 3,
     "middleware": 3,
+    "rules": 12,
     "loopback": 4,
     "flood": 3,
     "outage": 2,

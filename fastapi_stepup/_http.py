@@ -1,9 +1,7 @@
-"""Outbound HTTP with limits: one request, one bounded reply, nothing kept between calls."""
+"""Outbound HTTP with limits: one request, one bounded response, no state between calls."""
 
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from copy import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -15,9 +13,11 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
+from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup._json import parse_object
 from fastapi_stepup._log import logger
 from fastapi_stepup._options import is_number
+from fastapi_stepup._secret import without_frames
 from fastapi_stepup._urls import is_loopback
 from fastapi_stepup.errors import ConfigurationError, FailureReason
 
@@ -32,11 +32,11 @@ _OVERRUN: Final = 256 * 1024  # more than a connection can have read ahead
 
 
 class HTTPFailure(Exception):
-    """A request got no usable reply.
+    """A request got no usable response.
 
     Args:
-        reason: What went wrong, safe to log.
-        retry_after: Seconds that the other side asked to wait, if it did.
+        reason: Why, safe to log.
+        retry_after: Seconds that the server asked to wait, if it did.
     """
 
     def __init__(self, reason: FailureReason, *, retry_after: float | None = None) -> None:
@@ -47,7 +47,7 @@ class HTTPFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HTTPRequest:
-    """One outbound request: an absolute URL built from configuration, and what goes with it."""
+    """An outbound request to an absolute URL that was built from configuration."""
 
     method: str
     url: str
@@ -61,7 +61,7 @@ class HTTPRequest:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class HTTPResponse:
-    """What came back: status, headers and the raw body, which may hold tokens."""
+    """A response: status, headers and the raw body, which may hold tokens."""
 
     status: int
     headers: httpx.Headers
@@ -80,7 +80,7 @@ class HTTPResponse:
         return parsed
 
     def cookie(self, name: str) -> str | None:
-        """Return the value of the cookie *name* that this very reply sets, if there is one."""
+        """Return the value of the cookie *name* that this response sets, if it does."""
         prefix = name + "="
         for field in self.headers.get_list("set-cookie"):
             pair = field.split(";", 1)[0].strip()
@@ -92,22 +92,24 @@ class HTTPResponse:
         return f"HTTPResponse({self.status})"
 
 
-class HTTPClient:
-    """Sends requests, each on a client of its own.
+class HTTPClient(SetOnce):
+    """Sends requests, each on an `httpx` client of its own.
 
-    No cookie, connection or redirect outlives or crosses a call, so that one user's reply can
-    never colour another user's request and any event loop or process may call. Bodies are read
-    raw up to a cap and refused when compressed; every call has connect, read and total deadlines.
+    - No cookie, connection or redirect outlives a call, so one user's response cannot affect
+      another user's request. Any event loop, thread or process may call.
+    - Bodies are read raw, up to a limit. Compressed ones count as failed.
+    - Each call has a connect, a read and a total deadline.
+    - The proxy variables of the environment (`HTTPS_PROXY`, `NO_PROXY` …) are used; TLS goes end to
+      end through the proxy. A loopback host is always asked directly: plain http is allowed for it
+      only because it never leaves the machine.
+    - No frame of a traceback that leaves `send` holds the request.
+
     Does not retry.
 
-    The proxy variables of the environment (`HTTPS_PROXY`, `NO_PROXY` and so on) are honoured, since
-    many servers have no other way out, and TLS is end to end through them. A loopback host is
-    always asked directly: plain http is allowed for it only because it never leaves the machine.
-
     Args:
-        transport: Where requests go instead of the network: the seam for tests and proxies. It is
-            never closed here. TLS verification is then its owner's, and so are its event loops: a
-            transport that pools connections works in one loop only.
+        transport: Where requests go instead of the network, for tests and proxies. It is never
+            closed here. Its owner decides on TLS verification and on event loops: a transport that
+            pools connections works in one loop only.
         connect_timeout: Seconds to connect, TLS included.
         read_timeout: Seconds between two pieces of a reply.
         total_timeout: Seconds for everything, unless a call says otherwise.
@@ -129,30 +131,15 @@ class HTTPClient:
             if not is_number(timeout) or not 0 < timeout <= _MAX_TIMEOUT:
                 msg = f"Timeouts are seconds, more than 0 and up to {_MAX_TIMEOUT}."
                 raise ConfigurationError(msg)
-        self._transports = [None if transport is None else _Borrowed(transport)]
+        self._transport = _checked_transport(transport)
         self._timeout = httpx.Timeout(read_timeout, connect=connect_timeout)
-        self.total_timeout = total_timeout
+        self.total_timeout: float = total_timeout
 
-    def pinned(self) -> "HTTPClient":
-        """Return a copy that `rerouted` does not reach: it goes where this one goes at present."""
-        pinned = copy(self)
-        pinned._transports = self._transports[-1:]  # noqa: SLF001  # its own copy
-        return pinned
-
-    @contextmanager
-    def rerouted(self, transport: httpx.AsyncBaseTransport) -> Iterator[None]:
-        """Send everything to *transport* until the block ends; blocks may nest and overlap."""
-        borrowed = _Borrowed(transport)
-        self._transports.append(borrowed)
-        try:
-            yield
-        finally:
-            self._transports.remove(borrowed)
-
+    @without_frames
     async def send(
         self, request: HTTPRequest, *, deadline: float | None = None, max_body: int = MAX_BODY
     ) -> HTTPResponse:
-        """Return the reply to *request*, whatever its status.
+        """Return the response to *request*, whatever its status.
 
         Args:
             request: What to send.
@@ -187,24 +174,33 @@ class HTTPClient:
         }
         if request.bearer is not None:
             headers["Authorization"] = f"Bearer {request.bearer}"
-        transport = self._transports[-1]
-        async with (
-            httpx.AsyncClient(
-                transport=transport,
-                verify=_tls_context() if transport is None else True,
-                limits=httpx.Limits(max_keepalive_connections=0),
-                timeout=self._timeout,
-                trust_env=not is_loopback(urlsplit(request.url).hostname or ""),
-                follow_redirects=False,
-            ) as client,
-            client.stream(request.method, request.url, json=request.json, headers=headers) as reply,
-        ):
-            if reply.headers.get("content-encoding", "identity").lower() != "identity":
-                raise HTTPFailure(FailureReason.ENCODING)
-            announced = reply.headers.get("content-length", "")
-            if announced.isascii() and announced.isdigit() and int(announced[:20]) > max_body:
-                raise HTTPFailure(FailureReason.TOO_LARGE)
-            return HTTPResponse(reply.status_code, reply.headers, await _read(reply, max_body))
+        client = httpx.AsyncClient(
+            transport=self._transport,
+            verify=_tls_context() if self._transport is None else True,
+            limits=httpx.Limits(max_keepalive_connections=0),
+            timeout=self._timeout,
+            trust_env=not is_loopback(urlsplit(request.url).hostname or ""),
+            follow_redirects=False,
+        )
+        try:
+            async with client.stream(
+                request.method, request.url, json=request.json, headers=headers
+            ) as reply:
+                return await _checked(reply, max_body)
+        finally:
+            # A client closes its transport, and the caller's is not ours to close.
+            if self._transport is None:
+                await client.aclose()
+
+
+async def _checked(reply: httpx.Response, max_body: int) -> HTTPResponse:
+    """Return *reply* with its body, unless it is encoded or too large."""
+    if reply.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPFailure(FailureReason.ENCODING)
+    announced = reply.headers.get("content-length", "")
+    if announced.isascii() and announced.isdigit() and int(announced[:20]) > max_body:
+        raise HTTPFailure(FailureReason.TOO_LARGE)
+    return HTTPResponse(reply.status_code, reply.headers, await _read(reply, max_body))
 
 
 async def _read(reply: httpx.Response, max_body: int) -> bytes:
@@ -246,21 +242,15 @@ def retry_after(reply: HTTPResponse, *, now: float) -> float | None:
     return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now)
 
 
-class _Borrowed(httpx.AsyncBaseTransport):
-    """Lends a transport to a throw-away client without letting the client close it."""
-
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        if not isinstance(transport, httpx.AsyncBaseTransport):
-            kind = type(transport).__name__
-            msg = (
-                "transport is an httpx.AsyncBaseTransport, such as httpx.AsyncHTTPTransport(…): "
-                f"an asynchronous one, and httpx's own, not {kind}."
-            )
-            raise ConfigurationError(msg)
-        self._transport = transport
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await self._transport.handle_async_request(request)
+def _checked_transport(transport: object) -> httpx.AsyncBaseTransport | None:
+    if transport is None or isinstance(transport, httpx.AsyncBaseTransport):
+        return transport
+    kind = type(transport).__name__
+    msg = (
+        "transport is an httpx.AsyncBaseTransport, such as httpx.AsyncHTTPTransport(…): "
+        f"an asynchronous one, and httpx's own, not {kind}."
+    )
+    raise ConfigurationError(msg)
 
 
 @lru_cache(maxsize=1)

@@ -6,8 +6,10 @@ Each returns the checked value or raises `ConfigurationError`.
 import re
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
+from fastapi_stepup._log import logger
 from fastapi_stepup.errors import ConfigurationError
 
 Choice = TypeVar("Choice", bound=str)
@@ -17,6 +19,19 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
 _LONGEST: Final = 10 * 365 * 86400
 _PROJECT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ISSUED_ID: Final = re.compile(r"P(?:[A-Za-z0-9]{4})?[A-Za-z0-9]{27}")
+
+
+def plain(value: Any) -> Any:
+    """Return the text inside an object of a settings library; anything else as it is.
+
+    Those are secrets with `get_secret_value()` (pydantic's `SecretStr`) and URLs, by the name of
+    their class: pydantic's `HttpUrl` and `RedisDsn`, yarl's, httpx's and Starlette's `URL`.
+    """
+    if hasattr(value, "get_secret_value"):
+        return value.get_secret_value()
+    is_url = type(value).__name__.lower().endswith(("url", "dsn"))
+    return str(value) if is_url else value
 
 
 def is_number(value: object) -> bool:
@@ -108,11 +123,27 @@ def some_of(name: str, values: Any, allowed: tuple[Choice, ...]) -> tuple[Choice
 
 
 def project_id(value: Any) -> str:
-    """Return *value* when it may go into a path and a host name: 1 to 64 of `A-Za-z0-9_-`."""
+    """Return *value* when it may go into a path: 1 to 64 letters, digits, `_` and `-`.
+
+    One of another form than Descope's logs a warning.
+    """
+    value = plain(value)
     if not isinstance(value, str) or not _PROJECT_ID.fullmatch(value):
         msg = (
             'The Descope project id is missing or malformed: pass project_id="P…" or set '
             "DESCOPE_PROJECT_ID. You find it in the Descope console under Project Settings."
         )
         raise ConfigurationError(msg)
+    if not _ISSUED_ID.fullmatch(value):
+        _warn_of_odd_id(value)
     return value
+
+
+@lru_cache(maxsize=64)
+def _warn_of_odd_id(value: str) -> None:
+    """Log once for each id, since several parts of a guard check it."""
+    logger.warning(
+        "The project id %s is none that Descope gives out: P and 27 or 31 letters and digits. "
+        "Where it is cut off, no token will pass.",
+        value,
+    )

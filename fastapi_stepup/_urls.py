@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fastapi_stepup._log import logger
+from fastapi_stepup._options import plain
 from fastapi_stepup.errors import ConfigurationError
 
 _MAX_PRINTABLE: Final = 0x7E
@@ -33,7 +34,11 @@ def checked_base_url(name: str, value: Any) -> str:
         f"{name} must be an https URL such as https://api.descope.com (plain http only for a "
         "loopback host), without user info, query and fragment."
     )
-    if not isinstance(value, str) or not all(" " < c <= chr(_MAX_PRINTABLE) for c in value):
+    value = plain(value)
+    if not isinstance(value, str):
+        msg = f"{msg.removesuffix('.')}; {type(value).__name__} is no text."
+        raise ConfigurationError(msg)
+    if not all(" " < c <= chr(_MAX_PRINTABLE) for c in value):
         raise ConfigurationError(msg)
     try:
         parts = urlsplit(value)
@@ -61,7 +66,9 @@ def checked_redirect_uri(name: str, value: Any) -> str:
     Raises:
         ConfigurationError: It is no base URL, or its query is not percent-encoded.
     """
-    text = value if isinstance(value, str) else ""
+    text = plain(value)
+    if not isinstance(text, str):
+        return checked_base_url(name, text)  # It says which type that is.
     base, _, query = text.partition("?")
     checked_base_url(name, base)
     if not query.isascii() or not query.isprintable() or any(c in query for c in ' #"<>\\'):
@@ -101,9 +108,13 @@ def origin_of(url: str) -> str:
 def serialized_origin(value: object) -> str | None:
     """Return a serialized origin (RFC 6454 section 6.2) in lower case and with its port.
 
-    `None` when *value* is anything else, `"null"` included.
+    `None` when *value* is anything else, `"null"` included. URL objects write a slash after the
+    host, which is no part of an origin, so one is ignored there.
     """
-    found = _ORIGIN.fullmatch(value.lower()) if isinstance(value, str) else None
+    text = plain(value)
+    if text is not value and isinstance(text, str):
+        text = text.removesuffix("/")
+    found = _ORIGIN.fullmatch(text.lower()) if isinstance(text, str) else None
     if found is None:
         return None
     scheme, host, port = found.groups()

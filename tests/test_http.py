@@ -461,28 +461,6 @@ def test_a_timeout_must_be_a_sane_number(name: str, value: Any) -> None:
         HTTPClient(**{name: value})
 
 
-async def test_rerouting_nests_overlaps_and_ends() -> None:
-    """The latest open block counts; a pinned copy is not reached by any."""
-
-    def named(name: str) -> httpx.MockTransport:
-        return httpx.MockTransport(lambda _: httpx.Response(200, json={"name": name}))
-
-    async def where(http: HTTPClient) -> object:
-        return (await http.send(HTTPRequest("GET", "https://x.example"))).json_object()["name"]
-
-    http = HTTPClient(named("own"))
-    pinned = http.pinned()
-    first, second = http.rerouted(named("first")), http.rerouted(named("second"))
-    first.__enter__()
-    inner = http.pinned()
-    second.__enter__()
-    assert await where(http) == "second"
-    first.__exit__(None, None, None)
-    assert await where(http) == "second"
-    second.__exit__(None, None, None)
-    assert [await where(u) for u in (http, pinned, inner)] == ["own", "own", "first"]
-
-
 @pytest.mark.parametrize(
     ("length", "reason"),
     [

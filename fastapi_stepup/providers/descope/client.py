@@ -1,27 +1,26 @@
-"""DescopeClient: talks to Descope; thin I/O between pure request builders and reply parsers."""
+"""DescopeClient: sends what `requests` builds and reads it with `responses`."""
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
-from fastapi_stepup._http import HTTPClient, HTTPFailure, HTTPRequest, HTTPResponse, retry_after
+from fastapi_stepup._clock import wall
+from fastapi_stepup._http import HTTPClient, HTTPFailure, HTTPRequest, HTTPResponse
+from fastapi_stepup._secret import without_frames
 from fastapi_stepup.errors import (
+    ConfigurationError,
     DeliveryUnavailable,
     DescopeError,
     DescopeUnavailable,
-    InvalidToken,
     LinkRejected,
     OTPExhausted,
-    OTPExpired,
     OTPRejected,
     PasskeyRejected,
     ProviderRejected,
-    RejectReason,
     StepUpError,
-    TooManyAttempts,
 )
+from fastapi_stepup.providers.descope.error_codes import PENDING, error_for, session_over
 from fastapi_stepup.providers.descope.requests import (
     DEFAULT_BASE_URL,
     NOTHING_KEPT,
@@ -52,21 +51,12 @@ MAX_REPLY: Final = 256 * 1024
 
 _OK: Final = 200
 _REGIONAL_LENGTH: Final = 32
-_RETRY_AFTER: Final = 60
-
-_WRONG_CODE: Final = "E061102"
-_CODE_USED_UP: Final = "E061103"
-_CODE_EXPIRED: Final = "E061104"
-_LINK_EXPIRED: Final = "E062504"
-_PENDING: Final = frozenset({"E062503", "E066103"})
-_TOO_MANY_SENDS: Final = frozenset({"E032101", "E033005", "E130429"})
-_BAD_TOKEN: Final = frozenset({"E061005", "E064001"})
 
 _exchanging: Final = ContextVar("fastapi_stepup.exchanging", default=False)
 
 
 class _WithoutReplyFields(logging.Filter):
-    """Drops what httpcore logs of Descope's reply headers: in cookie mode they hold tokens."""
+    """Drops httpcore's log records of Descope's headers: in cookie mode they hold tokens."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         is_reply = record.getMessage().startswith("receive_response_headers.complete")
@@ -80,17 +70,20 @@ for _protocol in ("http11", "http2"):
 class DescopeClient(DescopeRequests):
     """Talks to Descope's authentication API for one project.
 
-    Sends each request once: a repeated POST could send a second code. Keeps no cookies. Does not
-    verify tokens, nor whose they are: give them to a `TokenVerifier` and compare.
+    - Sends each request once: a repeated POST could send a second code.
+    - Keeps no cookies.
+    - No traceback that leaves a call holds its arguments: error reports collect local variables.
+    - Does not verify tokens, nor to which user they belong: give them to a `TokenVerifier`, and
+      compare.
 
     Calls that begin a step-up take `kept`: what the new session should keep of the old one.
 
-    Every call may raise these, and beyond them only what it names:
+    Each call may raise these errors, and beyond them only those that it names:
 
     - `InvalidToken`: Descope no longer honours the refresh token.
-    - `TooManyAttempts`: Descope is throttling; `retry_after` says for how long.
-    - `DescopeUnavailable`: Descope cannot be reached or is out of order.
-    - `DescopeError`: The answer makes no sense.
+    - `TooManyAttempts`: Descope throttles; `retry_after` is its waiting time, up to an hour.
+    - `DescopeUnavailable`: Descope cannot be reached or answers 5xx.
+    - `DescopeError`: The response cannot be used.
 
     Args:
         project_id: The Descope project.
@@ -109,21 +102,24 @@ class DescopeClient(DescopeRequests):
         base_url: str = DEFAULT_BASE_URL,
         http: HTTPClient | None = None,
         deadline: float = DEADLINE,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall,
     ) -> None:
         super().__init__(project_id, base_url=base_url)
         self.http = http or HTTPClient()
         self._deadline = deadline
         self._clock = clock
 
+    @without_frames
     async def me(self, refresh_token: str) -> DescopeUser:
         """Return the user that *refresh_token* belongs to."""
         return read_user(await self._for_user(self.me_request(refresh_token)))
 
+    @without_frames
     async def refresh(self, refresh_token: str) -> DescopeTokens:
         """Return a fresh session for *refresh_token*; it is never a stepped-up one."""
         return read_tokens(await self._for_user(self.refresh_request(refresh_token)))
 
+    @without_frames
     async def start_otp(
         self,
         delivery: Delivery,
@@ -148,6 +144,7 @@ class DescopeClient(DescopeRequests):
         )
         return read_destination(reply, delivery)
 
+    @without_frames
     async def verify_otp(self, delivery: Delivery, login_id: str, code: str) -> DescopeTokens:
         """Exchange a code for tokens.
 
@@ -157,8 +154,9 @@ class DescopeClient(DescopeRequests):
             OTPExhausted: Too many wrong codes were tried; only a new code helps.
         """
         request = self.verify_otp_request(delivery, login_id, code)
-        return read_tokens(await self._prove(request, OTPRejected()))
+        return read_tokens(await self._prove(request))
 
+    @without_frames
     async def verify_totp(
         self, login_id: str, code: str, refresh_token: str, *, kept: KeptClaims = NOTHING_KEPT
     ) -> DescopeTokens:
@@ -166,10 +164,12 @@ class DescopeClient(DescopeRequests):
 
         Raises:
             OTPRejected: The code is wrong or used, or no app is enrolled.
+            OTPExhausted: Too many wrong codes were tried; only a new code helps.
         """
         request = self.verify_totp_request(login_id, code, refresh_token, kept=kept)
-        return read_tokens(await self._prove(request, OTPRejected()))
+        return read_tokens(await self._prove(request))
 
+    @without_frames
     async def start_magic_link(
         self,
         delivery: LinkDelivery,
@@ -187,6 +187,7 @@ class DescopeClient(DescopeRequests):
         request = self.start_magic_link_request(delivery, login_id, uri, refresh_token, kept=kept)
         return read_destination(await self._start(request), delivery)
 
+    @without_frames
     async def verify_magic_link(self, token: str) -> DescopeTokens:
         """Exchange a magic link's token for tokens.
 
@@ -196,6 +197,7 @@ class DescopeClient(DescopeRequests):
         request = self.verify_magic_link_request(token)
         return read_tokens(await self._redeem(request, LinkRejected()))
 
+    @without_frames
     async def start_enchanted_link(
         self, login_id: str, uri: str, refresh_token: str, *, kept: KeptClaims = NOTHING_KEPT
     ) -> PendingLink:
@@ -207,6 +209,7 @@ class DescopeClient(DescopeRequests):
         request = self.start_enchanted_link_request(login_id, uri, refresh_token, kept=kept)
         return read_pending_link(await self._start(request))
 
+    @without_frames
     async def verify_enchanted_link(self, token: str) -> None:
         """Confirm an enchanted link's token, for the page that the link opens.
 
@@ -215,6 +218,7 @@ class DescopeClient(DescopeRequests):
         """
         read_done(await self._redeem(self.verify_enchanted_link_request(token), LinkRejected()))
 
+    @without_frames
     async def poll_enchanted_link(self, pending_ref: str) -> DescopeTokens | None:
         """Return the tokens once the link has been opened, `None` until then.
 
@@ -223,6 +227,7 @@ class DescopeClient(DescopeRequests):
         """
         return await self._poll(self.poll_enchanted_link_request(pending_ref))
 
+    @without_frames
     async def start_notp(
         self, login_id: str, refresh_token: str, *, kept: KeptClaims = NOTHING_KEPT
     ) -> PendingMessage:
@@ -234,6 +239,7 @@ class DescopeClient(DescopeRequests):
         request = self.start_notp_request(login_id, refresh_token, kept=kept)
         return read_pending_message(await self._start(request))
 
+    @without_frames
     async def poll_notp(self, pending_ref: str) -> DescopeTokens | None:
         """Return the tokens once the message has come, `None` until then.
 
@@ -242,6 +248,7 @@ class DescopeClient(DescopeRequests):
         """
         return await self._poll(self.poll_notp_request(pending_ref))
 
+    @without_frames
     async def start_passkey(
         self, login_id: str, origin: str, refresh_token: str, *, kept: KeptClaims = NOTHING_KEPT
     ) -> PasskeyChallenge:
@@ -253,6 +260,7 @@ class DescopeClient(DescopeRequests):
         request = self.start_passkey_request(login_id, origin, refresh_token, kept=kept)
         return read_passkey_challenge(await self._start(request))
 
+    @without_frames
     async def finish_passkey(
         self, transaction_id: str, credential: Mapping[str, Any]
     ) -> DescopeTokens:
@@ -264,6 +272,7 @@ class DescopeClient(DescopeRequests):
         request = self.finish_passkey_request(transaction_id, credential)
         return read_tokens(await self._redeem(request, PasskeyRejected()))
 
+    @without_frames
     async def start_oauth(
         self,
         provider: str,
@@ -280,6 +289,7 @@ class DescopeClient(DescopeRequests):
         request = self.start_oauth_request(provider, redirect_uri, refresh_token, kept=kept)
         return read_authorization_uri(await self._start(request))
 
+    @without_frames
     async def exchange_oauth(self, code: str) -> DescopeTokens:
         """Exchange the code that came back from a social login for tokens.
 
@@ -289,6 +299,7 @@ class DescopeClient(DescopeRequests):
         request = self.exchange_oauth_request(code)
         return read_tokens(await self._redeem(request, ProviderRejected()))
 
+    @without_frames
     async def start_sso(
         self, tenant: str, redirect_uri: str, refresh_token: str, *, kept: KeptClaims = NOTHING_KEPT
     ) -> str:
@@ -300,6 +311,7 @@ class DescopeClient(DescopeRequests):
         request = self.start_sso_request(tenant, redirect_uri, refresh_token, kept=kept)
         return read_authorization_uri(await self._start(request))
 
+    @without_frames
     async def exchange_sso(self, code: str) -> DescopeTokens:
         """Exchange the code that came back from a tenant's login for tokens.
 
@@ -310,26 +322,28 @@ class DescopeClient(DescopeRequests):
         return read_tokens(await self._redeem(request, ProviderRejected()))
 
     async def _for_user(self, request: HTTPRequest) -> HTTPResponse:
-        return await self._expect(request, {400: _revoked(), 401: _revoked()})
+        return await self._expect(request, {400: session_over(), 401: session_over()})
 
     async def _start(self, request: HTTPRequest) -> HTTPResponse:
-        return await self._expect(request, {400: DeliveryUnavailable(), 401: _revoked()})
+        return await self._expect(request, {400: DeliveryUnavailable(), 401: session_over()})
 
-    async def _prove(self, request: HTTPRequest, rejected: StepUpError) -> HTTPResponse:
-        return await self._expect(request, {400: rejected, 401: rejected})
+    async def _prove(self, request: HTTPRequest) -> HTTPResponse:
+        """Send a code of the user."""
+        by_status: dict[int, StepUpError] = {400: OTPRejected(), 401: OTPRejected()}
+        return await self._expect(request, by_status, exhausted=OTPExhausted())
 
     async def _redeem(self, request: HTTPRequest, rejected: StepUpError) -> HTTPResponse:
-        """Send a proof that names no user, so that a bad token can only be the proof itself."""
+        """Send a proof that names no user: a bad token can only be the proof itself."""
         return await self._expect(request, {400: rejected, 401: rejected}, bad_token=rejected)
 
     async def _poll(self, request: HTTPRequest) -> DescopeTokens | None:
         reply = await self._send(request)
         if reply.status == _OK:
             return read_tokens(reply)
-        if error_code(reply) in _PENDING:
+        if error_code(reply) in PENDING:
             return None
         rejected = LinkRejected()
-        raise self._refusal(reply, {400: rejected, 401: rejected}, rejected)
+        raise self._error(reply, {400: rejected, 401: rejected}, bad_token=rejected)
 
     async def _expect(
         self,
@@ -337,11 +351,28 @@ class DescopeClient(DescopeRequests):
         by_status: dict[int, StepUpError],
         *,
         bad_token: StepUpError | None = None,
+        exhausted: StepUpError | None = None,
     ) -> HTTPResponse:
         reply = await self._send(request)
         if reply.status != _OK:
-            raise self._refusal(reply, by_status, bad_token or _revoked())
+            raise self._error(reply, by_status, bad_token=bad_token, exhausted=exhausted)
         return reply
+
+    def _error(
+        self,
+        reply: HTTPResponse,
+        by_status: dict[int, StepUpError],
+        *,
+        bad_token: StepUpError | None = None,
+        exhausted: StepUpError | None = None,
+    ) -> StepUpError:
+        return error_for(
+            reply,
+            by_status,
+            bad_token=bad_token or session_over(),
+            exhausted=exhausted,
+            now=self._clock(),
+        )
 
     async def _send(self, request: HTTPRequest) -> HTTPResponse:
         exchanging = _exchanging.set(True)
@@ -353,38 +384,20 @@ class DescopeClient(DescopeRequests):
             _exchanging.reset(exchanging)
         raise DescopeError if nonsense else DescopeUnavailable()
 
-    def _refusal(
-        self, reply: HTTPResponse, by_status: dict[int, StepUpError], bad_token: StepUpError
-    ) -> StepUpError:
-        """Map an error reply by Descope's code where it is known, else by status, never by text.
-
-        An error without a code is not Descope's, but that of something on the way.
-        """
-        asked = retry_after(reply, now=self._clock())
-        if reply.status >= 500:  # noqa: PLR2004
-            return DescopeUnavailable(retry_after=asked or 5)
-        code = error_code(reply)
-        if code == _CODE_USED_UP:
-            return OTPExhausted()
-        if reply.status == 429 or code in _TOO_MANY_SENDS:  # noqa: PLR2004
-            return TooManyAttempts(retry_after=asked or _RETRY_AFTER)
-        if code in _BAD_TOKEN:
-            return bad_token
-        known = {
-            _WRONG_CODE: OTPRejected(),
-            _CODE_EXPIRED: OTPExpired(),
-            _LINK_EXPIRED: LinkRejected(),
-        }
-        by_code = by_status.get(reply.status) if code else None
-        return known.get(code) or by_code or DescopeError()
-
 
 def base_url_for(project_id: str) -> str:
-    """Return the API's base URL for a project; longer ids name their region (`P` + region + 27)."""
+    """Return the API's base URL for a project; longer ids name their region (`P` + region + 27).
+
+    Raises:
+        ConfigurationError: The region cannot be part of a host name.
+    """
     if len(project_id) < _REGIONAL_LENGTH:
         return DEFAULT_BASE_URL
-    return f"https://api.{project_id[1:5].lower()}.descope.com"
-
-
-def _revoked() -> InvalidToken:
-    return InvalidToken(RejectReason.REVOKED)
+    region = project_id[1:5].lower()
+    if not region.isalnum():
+        msg = (
+            f"project_id={project_id!r} names the region {region!r}, which is no host name: copy "
+            "the id from the Descope console, or pass base_url."
+        )
+        raise ConfigurationError(msg)
+    return f"https://api.{region}.descope.com"

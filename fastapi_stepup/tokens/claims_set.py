@@ -72,34 +72,35 @@ def check_claims_set(
     Raises:
         Rejected: A claim is missing, malformed, or not one that is accepted.
     """
-    validity = _check_times(members, rules, now=now, refresh=refresh)
-    if not is_own_issuer(members.get("iss"), rules):
+    issued, expires = _numeric_date(members, "iat"), _numeric_date(members, "exp")
+    starts = max(issued, _numeric_date(members, "nbf")) if "nbf" in members else issued
+    validity = Validity(starts - rules.leeway, expires + rules.leeway)
+    if validity.expires <= now:
+        raise Rejected(RejectReason.EXPIRED)
+    if validity.not_before > now:
+        raise Rejected(RejectReason.NOT_YET_VALID)
+    longest = None if refresh else rules.max_lifetime
+    if expires < issued or (longest is not None and expires - issued > longest):
+        raise Rejected(RejectReason.LIFETIME)
+    issuer, subject = members.get("iss"), members.get("sub")
+    if not isinstance(issuer, str) or not (issuer in rules.issuers or is_issuer_url(issuer, rules)):
         raise Rejected(RejectReason.ISSUER)
-    subject = members.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT:
-        raise Rejected(RejectReason.SUBJECT)
-    if not subject.isprintable():
+    if not isinstance(subject, str) or not (
+        0 < len(subject) <= MAX_SUBJECT and subject.isprintable()
+    ):
         raise Rejected(RejectReason.SUBJECT)
     if "aud" in members or rules.audience is not None:
         _check_audience(members.get("aud"), rules)
-    _check_kind(members, rules, refresh=refresh)
+    name = members.get("drn", None if refresh or rules.require_session_name else SESSION_NAME)
+    if name != (REFRESH_NAME if refresh else SESSION_NAME) or "nonce" in members:
+        # A nonce makes it an OpenID Connect id token: for the client, not for an API.
+        raise Rejected(RejectReason.NOT_A_SESSION)
+    if "cnf" in members:
+        # RFC 9449 section 7.2: a bound token sent as a bearer token must be rejected.
+        raise Rejected(RejectReason.SENDER_CONSTRAINED)
+    if "jti" in members and not isinstance(members["jti"], str):
+        raise Rejected(RejectReason.CLAIM_INVALID)
     return validity
-
-
-def _check_times(
-    members: Mapping[str, Any], rules: ClaimsRules, *, now: float, refresh: bool
-) -> Validity:
-    issued, expires = _numeric_date(members, "iat"), _numeric_date(members, "exp")
-    starts = max(issued, _numeric_date(members, "nbf")) if "nbf" in members else issued
-    if expires + rules.leeway <= now:
-        raise Rejected(RejectReason.EXPIRED)
-    if starts - rules.leeway > now:
-        raise Rejected(RejectReason.NOT_YET_VALID)
-    lifetime = expires - issued
-    longest = None if refresh else rules.max_lifetime
-    if lifetime < 0 or (longest is not None and lifetime > longest):
-        raise Rejected(RejectReason.LIFETIME)
-    return Validity(starts - rules.leeway, expires + rules.leeway)
 
 
 def _numeric_date(members: Mapping[str, Any], name: str) -> float:
@@ -112,18 +113,14 @@ def _numeric_date(members: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def is_own_issuer(issuer: Any, rules: ClaimsRules) -> bool:
-    """Return whether Descope writes *issuer* for this project, or the settings list it.
+def is_issuer_url(issuer: str, rules: ClaimsRules) -> bool:
+    """Return whether Descope writes this URL as the issuer of the project's tokens.
 
-    Descope's URL forms, on one of the issuer hosts:
+    On one of the issuer hosts:
     - `https://<host>/<project>`
     - `https://<host>/v1/apps/<project>`, and `/<tenant>` behind it
     - `https://<host>/v1/apps/agentic/<project>/<server>`
     """
-    if not isinstance(issuer, str):
-        return False
-    if issuer in rules.issuers:
-        return True
     found = _ISSUER_URL.fullmatch(issuer)
     return (
         found is not None
@@ -139,20 +136,3 @@ def _check_audience(audience: Any, rules: ClaimsRules) -> None:
     accepted = frozenset({rules.project_id}) if rules.audience is None else rules.audience
     if not rules.any_audience and accepted.isdisjoint(listed):
         raise Rejected(RejectReason.AUDIENCE)
-
-
-def _check_kind(members: Mapping[str, Any], rules: ClaimsRules, *, refresh: bool) -> None:
-    name = members.get("drn")
-    if refresh:
-        accepted = name == REFRESH_NAME
-    else:
-        may_be_absent = "drn" not in members and not rules.require_session_name
-        accepted = name == SESSION_NAME or may_be_absent
-    if not accepted or "nonce" in members:
-        # A nonce makes it an OpenID Connect id token: for the client, not for an API.
-        raise Rejected(RejectReason.NOT_A_SESSION)
-    if "cnf" in members:
-        # RFC 9449 section 7.2: a bound token sent as a bearer token must be refused.
-        raise Rejected(RejectReason.SENDER_CONSTRAINED)
-    if "jti" in members and not isinstance(members["jti"], str):
-        raise Rejected(RejectReason.CLAIM_INVALID)

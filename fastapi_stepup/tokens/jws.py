@@ -49,7 +49,7 @@ class Header:
     kid: str
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, repr=False)
 class CompactJWS:
     """A parsed token; nothing in it is trusted before its signature is checked.
 

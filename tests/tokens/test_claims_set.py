@@ -66,6 +66,9 @@ def rejection(
         pytest.param({"aud": [PROJECT_ID, "x"]}, {}, id="TV-074-project-id-in-list"),
         pytest.param({"aud": "x"}, {"any_audience": True}, id="TV-074-opted-out"),
         pytest.param({"sub": "x" * 256}, {}, id="TV-075-longest"),
+        pytest.param({"sub": "x"}, {}, id="subject-of-one-character"),
+        pytest.param({"iat": 1}, {}, id="iat-of-1970"),
+        pytest.param({"exp": 32_503_679_999}, {}, id="exp-before-the-year-3000"),
         pytest.param({"drn": REMOVE}, {}, id="TV-079-off"),
         pytest.param({"su": True}, {}, id="TV-093"),
         pytest.param({"jti": "x"}, {}, id="jti"),
@@ -105,6 +108,8 @@ def test_claims_that_pass(changes: dict[str, Any], options: dict[str, Any]) -> N
             for exp in (True, False, [NOW + 99], {"exp": NOW})
         ),
         pytest.param({"exp": 0}, "claim_invalid", id="TV-058-0"),
+        pytest.param({"iat": 0}, "claim_invalid", id="iat-0"),
+        pytest.param({"exp": 32_503_680_000}, "claim_invalid", id="exp-in-the-year-3000"),
         pytest.param({"exp": -1}, "claim_invalid", id="TV-058-minus-1"),
         pytest.param({"exp": 1e308}, "claim_invalid", id="exp-1e308"),
         pytest.param({"exp": 10**400}, "claim_invalid", id="exp-401-digits"),
@@ -362,6 +367,22 @@ def test_the_order_of_a_set_is_not_in_the_fingerprint() -> None:
 
     one, other = (rules(audience=frozenset(n)) for n in (names, reversed(names)))
     assert one.fingerprint() == other.fingerprint()
+
+
+def test_rules_are_strict_unless_set_otherwise() -> None:
+    """No leeway, no hosts, no foreign audience, any lifetime."""
+    usual = ClaimsRules(project_id=PROJECT_ID, issuers=frozenset({PROJECT_ID}))
+
+    assert usual == ClaimsRules(
+        project_id=PROJECT_ID,
+        issuers=frozenset({PROJECT_ID}),
+        issuer_hosts=frozenset(),
+        audience=None,
+        any_audience=False,
+        leeway=0.0,
+        max_lifetime=None,
+        require_session_name=False,
+    )
 
 
 def test_rules_cannot_change() -> None:

@@ -142,6 +142,17 @@ def test_a_misspelt_option_is_an_error(make: Callable[..., object]) -> None:
             make(**{name: False})
 
 
+def test_the_defaults_are_those_of_the_documentation() -> None:
+    """Written out here, so that none changes by a slip."""
+    checked = verifier()
+
+    assert (checked.leeway, checked.max_lifetime, checked.audience) == (5, None, None)
+    assert (checked.any_audience, checked.require_session_name) == (False, False)
+    assert (checked._cache.size, checked._parser.max_size) == (4096, 16_384)
+    assert checked._parser.types == {"jwt"}
+    assert verifier(verdict_cache_size=1_000_000)._cache.size == 1_000_000
+
+
 def test_clocks_are_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither clock is bound at import or at construction, so that tests can freeze time."""
     checked = verifier(clock=None)

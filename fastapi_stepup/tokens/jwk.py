@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 from cryptography.hazmat.primitives import hashes
@@ -10,11 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from jwt import PyJWK
 
 from fastapi_stepup.tokens.jws import CompactJWS, decode_segment, is_key_id
+from fastapi_stepup.tokens.weak_keys import ec_weakness, edwards_weakness, rsa_weakness
 
 MAX_KEYS: Final = 64
-MIN_RSA_BITS: Final = 2048
-MAX_RSA_BITS: Final = 8192
-MAX_RSA_EXPONENT: Final = 2**32
 
 _EC_CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "ES256K": "secp256k1"}
 _EDWARDS_CURVES: Final = ("Ed25519", "Ed448")
@@ -99,11 +96,16 @@ def load_keys(
 def load_key(jwk: Any, algorithms: frozenset[str]) -> VerificationKey | Skipped:
     """Return the key in *jwk*, or the reason why it may not be used; never raises.
 
-    Refused are private members, a `kid` that no token could have, another use than verifying
-    signatures, an algorithm that does not fit key type, curve or configuration, and weak or
-    non-canonical material, leading zero bytes of an RSA number included (RFC 7518 section 6.3.1).
+    Skipped are:
+
+    - keys under which anyone can sign (`tokens.weak_keys`), and private members;
+    - a `kid` that no token could have, and another use than verifying signatures;
+    - an algorithm that does not fit key type, curve or configuration;
+    - non-canonical material, leading zero bytes of an RSA number included (RFC 7518 section
+      6.3.1).
+
     A key without `alg` is used only where the configuration leaves one algorithm for its type.
-    Certificates (`x5c`, `x5t`, `x5u`) are never read: the set is trusted for where it comes from.
+    Does not read certificates (`x5c`, `x5t`, `x5u`): the set is trusted for where it comes from.
     """
     if not isinstance(jwk, Mapping):
         return Skipped("not_an_object")
@@ -127,13 +129,9 @@ def _may_verify(operations: Any) -> bool:
 
 def _built(kid: str, alg: str, jwk: Mapping[str, Any]) -> VerificationKey | Skipped:
     names = _PUBLIC_MEMBERS[jwk["kty"]]
-    material = [_decoded(jwk.get(name)) for name in names]
-    if jwk["kty"] == "RSA":
-        weakness = rsa_weakness(*material)
-        if weakness is not None:
-            return weakness
-    elif any(len(part) != _COORDINATE_BYTES[jwk["crv"]] for part in material):
-        return Skipped("material")
+    weakness = _weakness(jwk, [_decoded(jwk.get(name)) for name in names])
+    if weakness is not None:
+        return Skipped(weakness, alarming=weakness != "material")
     members = {name: jwk[name] for name in (*names, "kty", "crv") if name in jwk}
     try:
         key = PyJWK(members, algorithm=alg)
@@ -141,6 +139,20 @@ def _built(kid: str, alg: str, jwk: Mapping[str, Any]) -> VerificationKey | Skip
         return Skipped("material")
     identity = (alg, *(jwk[name] for name in names))
     return VerificationKey(kid, alg, key, identity, _rsa_scheme(alg))
+
+
+def _weakness(jwk: Mapping[str, Any], material: list[bytes]) -> str | None:
+    """Return why the numbers of a key must not be used: `material` is their form."""
+    if jwk["kty"] == "RSA":
+        if any(part[:1] in {b"", b"\0"} for part in material):
+            return "material"
+        modulus, exponent = map(int.from_bytes, material)
+        return rsa_weakness(modulus, exponent)
+    if any(len(part) != _COORDINATE_BYTES[jwk["crv"]] for part in material):
+        return "material"
+    if jwk["kty"] == "EC":
+        return ec_weakness(jwk["crv"], int.from_bytes(material[0]))
+    return edwards_weakness(jwk["crv"], material[0])
 
 
 def _rsa_scheme(alg: str) -> tuple[Any, ...]:
@@ -174,33 +186,3 @@ def _algorithm_of(jwk: Mapping[str, Any], algorithms: frozenset[str]) -> str | N
     if "alg" not in jwk:
         return fitting.pop() if len(fitting) == 1 else None
     return alg if isinstance(alg, str) and alg in fitting else None
-
-
-def rsa_weakness(modulus: bytes, exponent: bytes) -> Skipped | None:
-    """Return why an RSA key is refused, or `None`: its form, size, exponent, or a ROCA modulus."""
-    if not modulus or not exponent or 0 in {modulus[0], exponent[0]}:
-        return Skipped("material")
-    n, e = int.from_bytes(modulus), int.from_bytes(exponent)
-    if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS:
-        return Skipped("rsa_size", alarming=True)
-    if e % 2 == 0 or not 3 <= e < MAX_RSA_EXPONENT:  # noqa: PLR2004
-        return Skipped("rsa_exponent", alarming=True)
-    if n % 2 == 0:
-        return Skipped("material")
-    return Skipped("roca", alarming=True) if has_roca_fingerprint(n) else None
-
-
-def has_roca_fingerprint(modulus: int) -> bool:
-    """Whether *modulus* has the form that CVE-2017-15361 makes factorable.
-
-    Such primes are `k * M + (65537^a mod M)`, so modulo each small prime the modulus lies in the
-    subgroup that 65537 generates. A sound modulus passes all of these tests by chance about once
-    in 2^27.
-    """
-    return all(modulus % prime in powers for prime, powers in _roca_subgroups())
-
-
-@lru_cache(maxsize=1)
-def _roca_subgroups() -> tuple[tuple[int, frozenset[int]], ...]:
-    primes = [p for p in range(3, 168) if all(p % q for q in range(2, p))]
-    return tuple((p, frozenset(pow(65537, a, p) for a in range(p))) for p in primes)

@@ -91,11 +91,20 @@ def flag(name: str, value: Any) -> bool:
 
 
 def strings(name: str, values: Any) -> frozenset[str]:
-    """Return *values* as exact strings: neither empty ones nor wildcards."""
-    listed = None if isinstance(values, str) else list(values)
-    if listed is None or not all(isinstance(v, str) and v.strip() and "*" not in v for v in listed):
-        msg = f"{name} takes exact strings: no empty ones, no wildcards, no patterns."
+    """Return *values* as exact strings: neither empty ones nor wildcards.
+
+    An object that stands for text is not taken: a URL object may write its URL another way.
+    """
+    msg = f"{name} takes exact strings: no empty ones, no wildcards, no patterns."
+    if isinstance(values, str):
         raise ConfigurationError(msg)
+    listed = tuple(values) if isinstance(values, Iterable) else (values,)
+    for value in listed:
+        if not isinstance(value, str):
+            msg = f"{msg.removesuffix('.')}; {type(value).__name__} is no text."
+            raise ConfigurationError(msg)
+        if not value.strip() or "*" in value:
+            raise ConfigurationError(msg)
     return frozenset(listed)
 
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from pydantic import HttpUrl, SecretStr
 
 from fastapi_stepup import _options
 from fastapi_stepup.errors import ConfigurationError
@@ -155,6 +156,22 @@ def test_strings_are_exact() -> None:
             ConfigurationError, match=r"^issuers takes exact strings: no empty ones"
         ):
             _options.strings("issuers", values)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        pytest.param([HttpUrl("https://api.example")], "HttpUrl", id="url-object"),
+        pytest.param(HttpUrl("https://api.example"), "HttpUrl", id="url-object-alone"),
+        pytest.param(["a", SecretStr("b")], "SecretStr", id="secret-object"),
+        pytest.param([7], "int", id="number"),
+        pytest.param(None, "NoneType", id="none"),
+    ],
+)
+def test_strings_name_what_is_no_text(values: Any, kind: str) -> None:
+    """A URL object writes its URL with a slash at the end, which an exact string must not have."""
+    with pytest.raises(ConfigurationError, match=f"^issuers takes exact .*; {kind} is no text.$"):
+        _options.strings("issuers", values)
 
 
 def test_one_of_names_the_choices() -> None:

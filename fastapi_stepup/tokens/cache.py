@@ -6,13 +6,13 @@ Whatever changes the cache takes the lock.
 
 import os
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 from weakref import WeakSet
 
+from fastapi_stepup import _clock
 from fastapi_stepup._emitter import Emitter
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError
@@ -66,7 +66,7 @@ class VerifiedTokenCache:
         size: Most entries, 0 to a million.
         settings: Whatever makes two verifiers judge one token differently, in any fixed form.
         emit: Called with a `TokenCache("evict")` whenever entries were dropped.
-        monotonic: A clock that never goes back, in seconds; `time.monotonic` by default.
+        monotonic: A clock that never goes back, in seconds.
 
     Raises:
         ConfigurationError: *size* is not a number in bounds.
@@ -78,7 +78,7 @@ class VerifiedTokenCache:
         *,
         settings: str,
         emit: Emitter,
-        monotonic: Callable[[], float] | None = None,
+        monotonic: Callable[[], float] = _clock.monotonic,
     ) -> None:
         if type(size) is not int or not 0 <= size <= _MAX_SIZE:
             msg = f"verdict_cache_size is a number of tokens from 0 (off) to {_MAX_SIZE}."
@@ -87,7 +87,7 @@ class VerifiedTokenCache:
         self.max_bytes: int = size * _BYTES_PER_TOKEN
         self._settings = sha256(settings.encode()).digest()
         self._emit = emit
-        self._monotonic = _monotonic if monotonic is None else monotonic
+        self._monotonic = monotonic
         self._generation = -1
         self._start_empty()
         _caches.add(self)
@@ -238,10 +238,6 @@ def weigh(payload: bytes) -> int:
     objects = payload.count(b"{")
     values = len(payload) - len(payload.translate(None, b"{[:,"))
     return _PER_ENTRY + width * len(payload) + _PER_VALUE * values + _PER_OBJECT * objects
-
-
-def _monotonic() -> float:
-    return time.monotonic()
 
 
 def _after_fork_in_child() -> None:

@@ -1,13 +1,12 @@
 """TokenVerifier: a session token in, its verified claims out."""
 
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from inspect import isawaitable
 from typing import Final
 
 import anyio
 
-from fastapi_stepup import _options
+from fastapi_stepup import _clock, _options
 from fastapi_stepup._emitter import Emitter
 from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup._json import parse_object
@@ -79,7 +78,7 @@ class TokenVerifier(SetOnce):
         revocation_timeout: Seconds for an `async` *is_revoked* to answer, 0.001 to 60. After that
             it is cancelled, and the request is answered with `RevocationUnavailable`.
         on_event: Called with each event.
-        clock: Gives epoch seconds; `time.time` by default.
+        clock: Gives epoch seconds.
 
     Raises:
         ConfigurationError: An argument cannot be used; the message says what can.
@@ -106,7 +105,7 @@ class TokenVerifier(SetOnce):
         is_revoked: RevocationHook | None = None,
         revocation_timeout: float = REVOCATION_TIMEOUT,
         on_event: EventHook | Emitter | None = None,
-        clock: Callable[[], float] | None = None,
+        clock: Callable[[], float] = _clock.wall,
     ) -> None:
         if is_revoked is not None and not callable(is_revoked):
             msg = "is_revoked is a function of claims, or None."
@@ -135,7 +134,7 @@ class TokenVerifier(SetOnce):
         self.revocation_timeout = _options.seconds(
             "revocation_timeout", revocation_timeout, 0.001, 60
         )
-        self.clock: Callable[[], float] = _wall if clock is None else clock
+        self.clock = clock
         self._rules = rules
         self._parser = JWSParser(tuple(keys.algorithms), types=types, max_size=max_token_size)
         self._emit = on_event if isinstance(on_event, Emitter) else Emitter(on_event)
@@ -313,7 +312,3 @@ def _lifetime(value: Duration) -> int:
         msg = "max_lifetime is None or at least one second."
         raise ConfigurationError(msg)
     return seconds
-
-
-def _wall() -> float:
-    return time.time()

@@ -14,6 +14,7 @@ from fastapi_stepup import StepUpGuard
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.events import Event, TokenCache
 from fastapi_stepup.testing import REMOVE
+from fastapi_stepup.tokens.verifier import TokenVerifier
 from tests.support.token_factory import (
     HOST,
     NOW,
@@ -155,7 +156,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
 
 def test_clocks_are_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither clock is bound at import or at construction, so that tests can freeze time."""
-    checked = verifier(clock=None)
+    checked = TokenVerifier(key_set(), project_id=PROJECT_ID)
     token = make_token(claims(exp=NOW + 30))
     moments = (
         (0.0, 1000.0, None, 1),
@@ -167,6 +168,7 @@ def test_clocks_are_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
         with SignatureChecks() as checks, monkeypatch.context() as frozen:
             frozen.setattr(time, "time", lambda now=NOW + wall: now)
             frozen.setattr(time, "monotonic", lambda now=monotonic: now)
+            answer: Any = None
             try:
                 # Without an event loop, which would read these clocks too.
                 reason(checked, token).send(None)

@@ -1,7 +1,7 @@
 """The key policy: what a published key must be like, and that one bad key harms no other."""
 
 import json
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -108,6 +108,15 @@ def test_whatever_a_signature_does_to_the_library_is_no_proof() -> None:
     nothing = replace(jws, signature=None)  # type: ignore[arg-type]
 
     assert not key.verifies(nothing)
+
+
+@pytest.mark.parametrize("member", [jwk(), jwk(use="enc")])
+def test_what_is_loaded_cannot_be_changed(member: dict[str, Any]) -> None:
+    """A key and a reason are values: many requests share one."""
+    loaded = load_key(member, RS256)
+    name = "alg" if isinstance(loaded, VerificationKey) else "reason"
+    with pytest.raises(FrozenInstanceError):
+        setattr(loaded, name, "other")
 
 
 def test_representations_hold_no_key_material() -> None:

@@ -5,7 +5,6 @@ replaces it; after `max_stale` without a successful fetch nothing is served and 
 """
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 from weakref import WeakSet
@@ -40,6 +39,8 @@ class JWKSCache(SetOnce):
       than the HTTP client's total deadline.
     - One fetch per process at a time, which no cancelled request can end. An event loop that ends
       over a fetch does not keep the others waiting.
+    - After a failed fetch the next one waits 1, 2, 4, … up to 60 seconds, less some jitter, or as
+      long as `Retry-After` says, up to 60. A `KeysUnavailable` passes that time on.
     - A failed fetch never empties the set; an answer that was asked for earlier never replaces a
       later one.
     - An unknown `kid` costs at most two forced fetches and one more per *cooldown*, however many
@@ -56,13 +57,14 @@ class JWKSCache(SetOnce):
         ttl: Seconds until a background refresh is due, 60 to 86400; the window in which a revoked
             key still works. `Cache-Control` and `Age` may shorten it to 60 or lengthen it to 3600
             (see `freshness.lifetime`).
-        max_stale: Seconds after the last good fetch past which nothing is served; 0 for never
-            serving a stale set.
-        cooldown: Seconds between forced fetches for unknown kids once the burst of two is spent.
+        max_stale: Seconds after the last good fetch past which nothing is served, up to 86400 and
+            not below *ttl*; 0 for never serving a stale set.
+        cooldown: Seconds between forced fetches for unknown kids once the burst of two is spent,
+            1 to 600.
         http: Sends the requests.
         on_event: Called with each event.
-        monotonic: A clock that never goes back, in seconds.
-        wall: The wall clock, in epoch seconds.
+        monotonic: A clock that never goes back, in seconds; `time.monotonic` without it.
+        wall: The wall clock, in epoch seconds; `time.time` without it.
 
     Raises:
         ConfigurationError: An argument is out of bounds; the message says what is allowed.
@@ -81,8 +83,8 @@ class JWKSCache(SetOnce):
         cooldown: float = COOLDOWN,
         http: HTTPClient | None = None,
         on_event: EventHook | Emitter | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] | None = None,
+        wall: Callable[[], float] | None = None,
     ) -> None:
         self.url: str = checked_base_url("url", url)
         self.algorithms: frozenset[str] = allowed_algorithms(algorithms)

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
@@ -79,8 +80,8 @@ class KeySetState:
 
     Args:
         hard_limit: Seconds after the last good fetch past which the set is not served.
-        monotonic: A clock that never goes back, in seconds.
-        wall: The wall clock, in epoch seconds.
+        monotonic: A clock that never goes back, in seconds; `time.monotonic` without it.
+        wall: The wall clock, in epoch seconds; `time.time` without it.
         emit: Takes the events.
     """
 
@@ -88,12 +89,12 @@ class KeySetState:
         self,
         *,
         hard_limit: float,
-        monotonic: Callable[[], float],
-        wall: Callable[[], float],
+        monotonic: Callable[[], float] | None,
+        wall: Callable[[], float] | None,
         emit: Emitter,
     ) -> None:
         self.hard_limit = hard_limit
-        self.monotonic, self.wall = monotonic, wall
+        self._monotonic, self._wall = monotonic, wall
         # Reentrant, because the garbage collector may end a dead loop's fetch at any point.
         self.lock = threading.RLock()
         self.snapshot: Snapshot | None = None
@@ -107,6 +108,16 @@ class KeySetState:
         self._stale_reported_at = -_NEVER
         self._expiry_reported = False
 
+    # The clocks are looked up at each call, so that tests that freeze time freeze them too.
+
+    def monotonic(self) -> float:
+        """Return the seconds of a clock that never goes back."""
+        return (self._monotonic or time.monotonic)()
+
+    def wall(self) -> float:
+        """Return the epoch seconds."""
+        return (self._wall or time.time)()
+
     @property
     def generation(self) -> int:
         """Changes whenever the keys change; 0 before there are any."""
@@ -119,7 +130,10 @@ class KeySetState:
 
     def is_due(self, snapshot: Snapshot) -> bool:
         """Return whether a refresh of *snapshot* is due."""
-        return self.monotonic() > snapshot.due_monotonic or self.wall() > snapshot.due_wall
+        # Each look at a key asks this: the clocks are called without a step in between.
+        return (self._monotonic or time.monotonic)() > snapshot.due_monotonic or (
+            self._wall or time.time
+        )() > snapshot.due_wall
 
     def is_expired(self, snapshot: Snapshot) -> bool:
         """Return whether *snapshot* is too old to be served."""

@@ -318,7 +318,7 @@ def test_an_app_that_stops_during_a_background_fetch_is_quiet(age: float) -> Non
     with TestClient(_app(guard, lifespan=guard.lifespan)) as client:
         assert client.get("/me", headers=ann.headers).status_code == 200
         endpoint.gate = anyio.Event()
-        guard.keys._state.wall = lambda: time.time() + age
+        guard.keys._state._wall = lambda: time.time() + age
         assert client.get("/me", headers=ann.headers).status_code == 200
         assert guard.keys._refresher._refreshes
     assert not guard.keys._refresher._refreshes

@@ -1,8 +1,8 @@
-"""JWKSCache: kid -> key, options, ages, health and static sets."""
+"""JWKSCache: kid -> key, options, ages and health."""
 
-import json
 import subprocess
 import sys
+import time
 from typing import Any
 
 import anyio
@@ -10,7 +10,7 @@ import anyio.from_thread
 import httpx
 import pytest
 
-from fastapi_stepup import JWKSCache, StepUpGuard
+from fastapi_stepup import JWKSCache
 from fastapi_stepup._http import HTTPClient
 from fastapi_stepup.errors import ConfigurationError, InvalidToken
 from fastapi_stepup.events import (
@@ -18,10 +18,7 @@ from fastapi_stepup.events import (
     KeySkipped,
     StaleServed,
 )
-from fastapi_stepup.testing import DescopeEmulator
-from fastapi_stepup.tokens.jwks.state import KeysHealth
 from tests.support.jwks_server import (
-    PROJECT,
     URL,
     CacheHarness,
     Clock,
@@ -205,6 +202,10 @@ def test_a_bad_url_is_refused(url: str) -> None:
         pytest.param({"ttl": 59.9}, id="CF-003-ttl-short"),
         pytest.param({"ttl": 86401}, id="CF-003-ttl-long"),
         pytest.param({"ttl": 600, "max_stale": 300}, id="CF-003-hard-below-soft"),
+        pytest.param({"max_stale": 1}, id="CF-003-hard-1"),
+        pytest.param({"max_stale": 86401}, id="CF-003-max_stale-long"),
+        pytest.param({"cooldown": 0.9}, id="CF-003-cooldown-short"),
+        pytest.param({"cooldown": 601}, id="CF-003-cooldown-long"),
         pytest.param({"algorithms": ()}, id="CF-001-no-algorithm"),
         pytest.param({"on_event": "print"}, id="CF-003-hook"),
     ],
@@ -213,6 +214,37 @@ def test_options_out_of_bounds_are_refused(options: dict[str, Any]) -> None:
     """A wrong option fails at construction."""
     with pytest.raises(ConfigurationError):
         JWKSCache(URL, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "hard_limit"),
+    [
+        ({}, 3600),
+        ({"ttl": 60, "cooldown": 1}, 3600),
+        ({"ttl": 86400, "max_stale": 86400, "cooldown": 600}, 86400),
+        ({"ttl": 600, "max_stale": 600}, 600),
+        ({"max_stale": 0}, 300),
+    ],
+)
+def test_bounds_are_inclusive(options: dict[str, Any], hard_limit: float) -> None:
+    """The ends of each range are allowed; a set is served for `ttl` at least."""
+    cache = JWKSCache(URL, **options)
+    assert (cache.ttl, cache.max_stale) == (options.get("ttl", 300), options.get("max_stale", 3600))
+    assert cache.hard_limit == hard_limit
+
+
+@pytest.mark.parametrize("name", ["time", "monotonic"])
+async def test_clocks_that_a_test_freezes_are_followed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing binds the clock before it is read."""
+    cache = JWKSCache(URL, http=HTTPClient(httpx.MockTransport(Endpoint())))
+    await cache.key("k1")
+    later = getattr(time, name)() + 400
+    monkeypatch.setattr(time, name, lambda: later)
+    assert cache.health().state == "stale"
+    assert cache.cached("k1") is not None
+    await cache.aclose()
 
 
 async def test_no_stale_set_is_served_where_that_is_turned_off() -> None:
@@ -286,46 +318,6 @@ async def test_warming_up_twice_fetches_once() -> None:
     assert harness.fetches == 1
 
 
-STATIC = {"keys": [jwk("k1"), jwk("private", 1, d="AQAB"), jwk("enc", 1, use="enc")]}
-
-
-async def test_static_keys_pass_the_same_policy_and_never_expire(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Usable members serve for good, the others are skipped and told of, and nothing is fetched."""
-    events: list[object] = []
-    keys = JWKSCache.static(STATIC, on_event=events.append)
-    await keys.warm_up()
-    assert keys.cached("k1") is await keys.key("k1")
-    for skipped in ("private", "enc", "unknown"):
-        assert keys.cached(skipped) is None
-        with pytest.raises(InvalidToken):
-            await keys.key(skipped)
-    assert keys.health() == KeysHealth("fresh", None, 1, 0, 0.0, None)
-    assert events == [KeySkipped("private_members", alarming=True), KeySkipped("use")]
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert keys.generation > 0
-
-
-@pytest.mark.parametrize(
-    ("jwks", "word"),
-    [
-        pytest.param({}, "not_a_key_set", id="no-keys"),
-        pytest.param({"keys": {}}, "not_a_key_set", id="object"),
-        pytest.param(json.dumps(STATIC), "not_a_key_set", id="text"),
-        pytest.param([jwk("k1")], "not_a_key_set", id="list"),
-        pytest.param(None, "not_a_key_set", id="none"),
-        pytest.param({"keys": []}, "no_usable_key", id="empty"),
-        pytest.param({"keys": STATIC["keys"][1:]}, "no_usable_key", id="none-usable"),
-        pytest.param({"keys": [jwk("k1")] * 65}, "too_many_keys", id="many"),
-    ],
-)
-def test_a_static_set_without_a_usable_key_is_refused(jwks: Any, word: str) -> None:
-    """A guard that could verify nothing fails at construction, and says why."""
-    with pytest.raises(ConfigurationError, match=word):
-        JWKSCache.static(jwks)
-
-
 @pytest.mark.parametrize("option", [pytest.param("-O", id="CF-013")])
 def test_rejections_hold_without_assertions(option: str) -> None:
     """Under `python -O` the checks are still there."""
@@ -355,18 +347,3 @@ def test_rejections_hold_without_assertions(option: str) -> None:
         [sys.executable, option, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["no_usable_key", "False", "refused", "refused", "refused"]
-
-
-async def test_static_keys_work_offline_and_the_emulator_may_stand_in() -> None:
-    """Nothing is ever fetched, except while an emulator is attached to the guard."""
-    own, emulated = DescopeEmulator(PROJECT), DescopeEmulator(PROJECT)
-    keys = {"keys": [own.signing_key.jwk]}
-    guard = StepUpGuard.for_descope(PROJECT, static_keys=keys, transport=own.transport)
-    async with guard:
-        await guard.verify(own.sign_in("ann@example.com").session_token)
-        with pytest.raises(InvalidToken):
-            await guard.verify(emulated.sign_in("ann@example.com").session_token)
-        with emulated.attach(guard):
-            await guard.verify(emulated.sign_in("ann@example.com").session_token)
-        assert guard.health().ok
-    assert (len(own.requests), len(emulated.requests)) == (0, 1)

@@ -79,7 +79,10 @@ async def test_an_endpoint_that_is_down_from_the_start_means_503(tries: int) -> 
         pytest.param(lambda e: e.fail(503), 2, id="JW-010-503"),
         pytest.param(lambda e: e.fail(429), 2, id="JW-010-429"),
         pytest.param(lambda e: e.break_down(), 2, id="JW-010-refused"),
-        pytest.param(lambda e: e.fail(404), 1, id="JW-010-404"),
+        *[
+            pytest.param(lambda e, status=status: e.fail(status), tries, id=f"JW-010-{status}")
+            for status, tries in ((500, 2), (599, 2), (499, 1), (404, 1), (428, 1), (430, 1))
+        ],
     ],
 )
 async def test_an_outage_is_met_by_backoff(fail: Callable[[Endpoint], None], tries: int) -> None:
@@ -132,6 +135,7 @@ def _in_seconds(seconds: int) -> str:
     ("retry_after", "shortest", "longest"),
     [
         pytest.param("30", 30, 30, id="JW-013-seconds"),
+        pytest.param("600", 60, 60, id="JW-013-longer"),
         pytest.param("1000000000", 60, 60, id="JW-013-capped"),
         pytest.param("9" * 5000, 60, 60, id="JW-013-endless"),
         pytest.param(_in_seconds(30), 30, 30, id="JW-013-date"),

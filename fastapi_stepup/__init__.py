@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from fastapi_stepup import errors
+    from fastapi_stepup import errors, presets
     from fastapi_stepup.browser.assets import StepUpScript, stepup_script
     from fastapi_stepup.challenge import Challenge
     from fastapi_stepup.claims import Claims, claims_from
@@ -51,6 +51,7 @@ __all__ = [
     "errors",
     "guarded_routes",
     "install",
+    "presets",
     "requires_step_up",
     "stepup_router",
     "stepup_script",
@@ -81,10 +82,12 @@ _EXPORTS: Final[dict[str, tuple[str, ...]]] = {
 }
 _MODULES: Final = {name: module for module, names in _EXPORTS.items() for name in names}
 
+_SUBMODULES: Final = frozenset({"errors", "presets"})
+
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("fastapi_stepup.errors")
+    if name in _SUBMODULES:
+        return import_module(f"fastapi_stepup.{name}")
     if name not in _MODULES:
         msg = f"module 'fastapi_stepup' has no attribute {name!r}"
         raise AttributeError(msg)

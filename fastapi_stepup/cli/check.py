@@ -109,13 +109,13 @@ async def _keys(
 ) -> list[Finding]:
     """Fetch the key set once by hand, for its `Date` and its speed, and once as the guard does."""
     http = HTTPClient(transport)
-    started = time.monotonic()
+    started, earliest = time.monotonic(), clock()
     try:
         response = await http.send(HTTPRequest("GET", guard.keys.url))
     except HTTPFailure as failure:
         return [Finding("keys", "bad", _ADVICE.get(failure.reason, _NO_KEY_SET))]
     took = time.monotonic() - started
-    findings = [_speed(took), _clock(response.headers.get("date"), guard, clock() - took / 2)]
+    findings = [_speed(took), _clock(response.headers.get("date"), guard, earliest, clock())]
     try:
         await guard.keys.warm_up()
     except KeysUnavailable:
@@ -134,21 +134,22 @@ def _speed(took: float) -> Finding:
     return Finding("speed", "good", f"The key set took {took * 1000:.0f} ms.")
 
 
-def _clock(date: str | None, guard: StepUpGuard, now: float) -> Finding:
+def _clock(date: str | None, guard: StepUpGuard, earliest: float, latest: float) -> Finding:
+    """Compare the server's `Date`, which has whole seconds, with the time around the request."""
     try:
         theirs = parsedate_to_datetime(date or "").timestamp()
     except ValueError:
         return Finding("clock", "look", "The server says no time to compare this machine's with.")
-    difference = now - theirs
     leeway = guard.verifier.leeway
-    if abs(difference) <= leeway + 1:  # `Date` has whole seconds
+    ahead, behind = earliest - (theirs + 1), theirs - latest
+    if max(ahead, behind) <= leeway:
         return Finding("clock", "good", "This machine's clock agrees with the server's.")
-    early = "ahead of" if difference > 0 else "behind"
+    which = "ahead of" if ahead > behind else "behind"
     return Finding(
         "clock",
         "bad",
-        f"This machine's clock is {in_words(difference)} {early} the server's; {leeway:g} s are "
-        "allowed for. Synchronise it (NTP).",
+        f"This machine's clock is {in_words(max(ahead, behind))} {which} the server's; "
+        f"{leeway:g} s are allowed for. Synchronise it (NTP).",
     )
 
 

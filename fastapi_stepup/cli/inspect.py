@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -10,7 +11,6 @@ from typing import Any, Final
 
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.cli.output import Report, Row, Section, Style, in_words
-from fastapi_stepup.cli.routes import in_short
 from fastapi_stepup.errors import (
     ConfigurationError,
     InvalidToken,
@@ -253,6 +253,12 @@ def _checks(reason: RejectReason | None) -> Section:
     return Section("Checks", ("check", "outcome"), tuple(rows))
 
 
+def _met_until(policy: StepUpPolicy, claims: Claims, now: float) -> float:
+    """Return until when an alternative that is met stays met; the longest one counts."""
+    ages = [each.max_age for each in policy.alternatives if not each.assess(claims, now)]
+    return max((math.inf if age is None else claims.issued_at + age for age in ages), default=now)
+
+
 def _policies(
     claims: Claims, asked: list[tuple[str, StepUpPolicy]], now: float
 ) -> tuple[Section, list[dict[str, Any]]]:
@@ -260,14 +266,12 @@ def _policies(
     rows, data = [], []
     for text, policy in asked or [("any step-up", StepUpPolicy())]:
         unmet = policy.assess(claims, now=now)
-        until = claims.expires_at
-        if policy.max_age is not None:
-            until = min(until, claims.issued_at + policy.max_age)
+        until = min(claims.expires_at, _met_until(policy, claims, now))
         if unmet:
             said = ", ".join(f"{each.requirement} {each.reason}" for each in unmet)
         else:
             said = f"for {in_words(until - now)} more"
-        rows.append(Row((in_short(policy), "no" if unmet else "yes", said)))
+        rows.append(Row((str(policy), "no" if unmet else "yes", said)))
         data.append(
             {
                 "policy": text,

@@ -5,7 +5,6 @@ from starlette.applications import Starlette
 from fastapi_stepup.cli.loading import LoadingFailed, guards, load
 from fastapi_stepup.cli.output import Report, Row, Section
 from fastapi_stepup.guard.guard import StepUpGuard
-from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.route_inventory import EntryPoint, GuardedRoute, guarded_routes
 from fastapi_stepup.web.rules import Access
 
@@ -41,7 +40,7 @@ def list_routes(target: str) -> Report:
                 "mutates": route.mutates,
                 "asks_step_up": route.asks_step_up,
                 "entry_points": [
-                    {"entry_point": kind, "asks": in_short(access)} for kind, access in route.doors
+                    {"entry_point": kind, "asks": str(access)} for kind, access in route.doors
                 ],
             }
             for route in listed
@@ -67,22 +66,6 @@ def open_routes(report: Report, *, mutating: bool) -> list[str]:
     ]
 
 
-def in_short(access: Access) -> str:
-    """Return what an entry point asks for, such as `webauthn ≤2m`, for people."""
-    if not isinstance(access, StepUpPolicy):
-        return access
-    parts = [" or ".join(values) for values in (access.amr, access.acr) if values] or ["step-up"]
-    age = "" if access.max_age is None else f" ≤{_duration(access.max_age)}"
-    return " + ".join(parts) + age
-
-
-def _duration(seconds: int) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds and seconds % length == 0:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
-
-
 def _joined(by_guard: list[list[GuardedRoute]]) -> list[GuardedRoute]:
     """Return each route once, with the entry points of all guards."""
     doors: dict[tuple[str, str], list[tuple[EntryPoint, Access]]] = {}
@@ -102,7 +85,7 @@ def _joined(by_guard: list[list[GuardedRoute]]) -> list[GuardedRoute]:
 def _asked(route: GuardedRoute) -> str:
     if route.is_open:
         return "OPEN" if route.mutates else "open"
-    return ", ".join(dict.fromkeys(in_short(access) for _, access in route.doors))
+    return ", ".join(dict.fromkeys(str(access) for _, access in route.doors))
 
 
 def _entry_points(route: GuardedRoute) -> str:

@@ -61,6 +61,8 @@ class StepUpRequired(StepUpError):
         max_age: The policy's window in whole seconds.
         acr_values: Accepted authentication context classes; any one will do.
         amr: Accepted authentication methods; any one will do.
+        alternatives: All that would be enough, nearest first, each with what is unmet; the members
+            above are those of the first one.
         unmet_after_step_up: True if the session was stepped up in the last minute and still falls
             short. The same step-up again would not help.
     """
@@ -79,6 +81,7 @@ class StepUpRequired(StepUpError):
         max_age: int | None = None,
         acr_values: tuple[str, ...] = (),
         amr: tuple[str, ...] = (),
+        alternatives: tuple[dict[str, Any], ...] = (),
         unmet_after_step_up: bool = False,
         realm: str | None = None,
     ) -> None:
@@ -93,6 +96,8 @@ class StepUpRequired(StepUpError):
             members["acr_values"] = list(acr_values)
         if amr:
             members["amr"] = list(amr)
+        if alternatives:
+            members["alternatives"] = list(alternatives)
         super().__init__(realm=realm, **members)
 
     def _reason(self) -> str:

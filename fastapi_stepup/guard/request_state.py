@@ -49,7 +49,7 @@ def drop_claims(connection: HTTPConnection, owner: object) -> None:
 def keep_policy(connection: HTTPConnection, owner: object, policy: StepUpPolicy | None) -> None:
     """Keep that *owner* let the connection in by *policy*; `None` stands for a session alone."""
     known = connection.scope.get(POLICIES_SCOPE_KEY, {})
-    asked = known.get(owner, frozenset()) | ({policy} if policy else set())
+    asked = known.get(owner, frozenset()) | ({policy} if policy is not None else set())
     connection.scope[POLICIES_SCOPE_KEY] = {**known, owner: asked}
 
 

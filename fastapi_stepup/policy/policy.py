@@ -1,21 +1,20 @@
 """StepUpPolicy: what a step-up must look like, decided without I/O."""
 
-import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
 
 from fastapi_stepup._log import logger
-from fastapi_stepup._options import Duration, duration, is_number
+from fastapi_stepup._options import Duration, duration
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError, ImpersonationRefused, StepUpRequired
+from fastapi_stepup.policy.alternative import Alternative, Unmet, unmet_clauses
 
-Requirement = Literal["step_up", "amr", "acr"]
-Reason = Literal["missing", "expired"]
+MAX_ALTERNATIVES: Final = 8
 
+_ANY: Final = Alternative(None, (), ())
 _JUST_NOW: Final = 60
-_ROUNDING: Final = 5  # Seconds that an issuer's clocks may differ between auth_time and iat.
 _VALUE: Final = re.compile(r"[!#-\[\]-~]+")
 _AMR: Final = frozenset(
     {"email", "fed", "mfa", "oauth", "otp", "pwd", "sms", "totp", "webauthn", "whatsapp"}
@@ -36,20 +35,7 @@ _MISNAMED: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Unmet:
-    """One requirement that the claims do not meet.
-
-    Args:
-        requirement: `"step_up"`, `"amr"` or `"acr"`.
-        reason: `"missing"`, or `"expired"` when a step-up is there but too old.
-    """
-
-    requirement: Requirement
-    reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class StepUpPolicy:
     """What a route asks of a session beyond being signed in.
 
@@ -60,6 +46,9 @@ class StepUpPolicy:
     - The age of a step-up counts from `auth_time`, where the token has one (RFC 9470 section 6.1).
       Descope's tokens have none: there it counts from `iat` of the token that carries `su`. A
       refresh ends a step-up, so that age cannot be renewed silently.
+    - `a & b` asks for all of both. `a | b` is met by either; the first one is preferred. An
+      alternative that another one implies is dropped.
+    - Policies are equal if they ask for the same, in whatever order.
 
     Does not check the token itself: only give it claims of a verified one.
 
@@ -72,6 +61,10 @@ class StepUpPolicy:
             `"passkey"`, logs a warning with the right one.
         acr: Authentication context classes; any one of them meets the requirement.
 
+    Attributes:
+        alternatives: The ways to meet it, in order of preference. Any one of them is enough. A
+            combined policy has no `max_age`, `amr` and `acr` of its own.
+
     Raises:
         ConfigurationError: A duration or a value cannot be used; the message says what can.
     """
@@ -79,6 +72,7 @@ class StepUpPolicy:
     max_age: int | None
     amr: tuple[str, ...]
     acr: tuple[str, ...]
+    alternatives: tuple[Alternative, ...] = field(init=False)
 
     def __init__(
         self,
@@ -88,26 +82,19 @@ class StepUpPolicy:
         acr: Iterable[str] | str = (),
     ) -> None:
         seconds = None if max_age is None else duration("max_age", max_age)
+        amr, acr = _values("amr", amr), _values("acr", acr)
         object.__setattr__(self, "max_age", seconds)
-        object.__setattr__(self, "amr", _values("amr", amr))
-        object.__setattr__(self, "acr", _values("acr", acr))
+        object.__setattr__(self, "amr", amr)
+        object.__setattr__(self, "acr", acr)
+        only = Alternative(seconds, (amr,) if amr else (), (acr,) if acr else ())
+        object.__setattr__(self, "alternatives", (only,))
 
     def assess(self, claims: Claims, *, now: float) -> tuple[Unmet, ...]:
-        """Return everything that *claims* leave unmet at *now* (epoch seconds); empty is a pass."""
-        unmet: tuple[Unmet, ...] = ()
-        if not claims.stepped_up or claims.impersonated:
-            unmet = (Unmet("step_up", "missing"),)
-        elif self.max_age is not None:
-            proved = _proved_at(claims)
-            if proved is None:
-                unmet = (Unmet("step_up", "missing"),)
-            elif math.floor(now) - proved > self.max_age:
-                unmet = (Unmet("step_up", "expired"),)
-        if self.amr and not set(self.amr).intersection(claims.amr):
-            unmet += (Unmet("amr", "missing"),)
-        if self.acr and not set(self.acr).intersection(claims.acr):
-            unmet += (Unmet("acr", "missing"),)
-        return unmet
+        """Return everything that *claims* leave unmet at *now* (epoch seconds); empty is a pass.
+
+        With several alternatives, what the nearest one leaves unmet.
+        """
+        return self._ranked(claims, now)[0][0]
 
     def is_met_by(self, claims: Claims, *, now: float) -> bool:
         """Return whether *claims* meet this policy at *now* (epoch seconds)."""
@@ -120,28 +107,176 @@ class StepUpPolicy:
             ImpersonationRefused: Another party acts for the user. No step-up can cure that.
             StepUpRequired: Something is missing or expired.
         """
-        unmet = self.assess(claims, now=now)
-        if unmet:
-            if claims.impersonated:
-                raise ImpersonationRefused
-            raise StepUpRequired(
-                [{"requirement": u.requirement, "reason": u.reason} for u in unmet],
-                max_age=self.max_age,
-                acr_values=self.acr,
-                amr=self.amr,
-                unmet_after_step_up=claims.stepped_up and now - claims.issued_at <= _JUST_NOW,
+        ranked = self._ranked(claims, now)
+        if not ranked[0][0]:
+            return
+        if claims.impersonated:
+            raise ImpersonationRefused
+        raise self._refusal(claims, now, ranked)
+
+    def refusal_example(self) -> StepUpRequired:
+        """Return the refusal of a session that was never stepped up, for documentation."""
+        unmet = (Unmet("step_up", "missing"),)
+        return self._refusal(Claims({}), 0, [(unmet, each) for each in self.alternatives])
+
+    def _ranked(self, claims: Claims, now: float) -> list[tuple[tuple[Unmet, ...], Alternative]]:
+        """Return what each alternative leaves unmet, the nearest first."""
+        if len(self.alternatives) == 1:
+            only = self.alternatives[0]
+            return [(only.assess(claims, now), only)]
+        assessed = [(each.assess(claims, now), each) for each in self.alternatives]
+        return sorted(assessed, key=lambda found: len(found[0]))  # stable: then by preference
+
+    def _refusal(
+        self, claims: Claims, now: float, ranked: list[tuple[tuple[Unmet, ...], Alternative]]
+    ) -> StepUpRequired:
+        """Return the refusal that names the nearest alternative, and all of them in its body.
+
+        Never a mixture of several: a client that fulfils a mixture may fulfil none of them.
+        """
+        unmet, nearest = ranked[0]
+        listed = [{"unmet": _as_json(left), **each.members()} for left, each in ranked]
+        is_plain = len(listed) == 1 and max(len(nearest.amr), len(nearest.acr)) <= 1
+        return StepUpRequired(
+            _as_json(unmet),
+            max_age=nearest.max_age,
+            acr_values=self._union_of_acr() or _one_clause(nearest.acr, claims.acr),
+            amr=_one_clause(nearest.amr, claims.amr),
+            alternatives=() if is_plain else tuple(listed),
+            unmet_after_step_up=claims.stepped_up and now - claims.issued_at <= _JUST_NOW,
+        )
+
+    def _union_of_acr(self) -> tuple[str, ...]:
+        """Return the classes of all alternatives if those differ in nothing else."""
+        first, *others = self.alternatives
+        same = all((o.max_age, o.amr) == (first.max_age, first.amr) for o in others)
+        if not others or not same or any(len(each.acr) != 1 for each in self.alternatives):
+            return ()
+        return tuple(dict.fromkeys(value for each in self.alternatives for value in each.acr[0]))
+
+    def __and__(self, other: "StepUpPolicy") -> "StepUpPolicy":
+        """Return the policy that asks for all of both."""
+        if not isinstance(other, StepUpPolicy):
+            return NotImplemented
+        return _combined(a & b for a in self.alternatives for b in other.alternatives)
+
+    def __or__(self, other: "StepUpPolicy") -> "StepUpPolicy":
+        """Return the policy that either of both meets, this one preferred."""
+        if not isinstance(other, StepUpPolicy):
+            return NotImplemented
+        if (_ANY in self.alternatives) != (_ANY in other.alternatives):
+            logger.warning(
+                "The policy %s is met by any step-up, because one of its alternatives asks for "
+                "nothing more. Leave that one out.",
+                f"{self} | {other}",
             )
+        return _combined(self.alternatives + other.alternatives)
+
+    def __bool__(self) -> NoReturn:
+        """Refuse to be a condition: `p and q` would silently be `q`."""
+        msg = "A policy is no condition: write p & q or p | q, and p.is_met_by(claims, now=…)."
+        raise TypeError(msg)
+
+    def _unsupported(self, *_: object) -> NoReturn:
+        msg = "Policies have no negation, difference or order: combine them with & and |."
+        raise TypeError(msg)
+
+    __invert__ = __sub__ = __rsub__ = __xor__ = __lt__ = __le__ = __gt__ = __ge__ = _unsupported
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StepUpPolicy):
+            return NotImplemented
+        return self._meaning() == other._meaning()
+
+    def __hash__(self) -> int:
+        return hash(self._meaning())
+
+    def _meaning(self) -> frozenset[object]:
+        return frozenset(each.meaning for each in self.alternatives)
+
+    def __reduce__(self) -> tuple[object, tuple[tuple[Alternative, ...]]]:
+        return _combined, (self.alternatives,)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say where a combined policy keeps what a plain one has of its own."""
+        if name == "alternatives":  # not made yet
+            raise AttributeError(name)
+        where = f": it has {len(self.alternatives)} alternatives, read .alternatives"
+        msg = f"This policy is combined and has no {name!r}{where if name in _PLAIN else ''}."
+        raise AttributeError(msg)
+
+    def __str__(self) -> str:
+        return " | ".join(map(str, self.alternatives))
+
+    def __repr__(self) -> str:
+        return " | ".join(map(_as_code, self.alternatives))
 
 
-def _proved_at(claims: Claims) -> float | None:
-    """Return when the user proved their identity, in epoch seconds; `None` if that is unreadable.
+_PLAIN: Final = frozenset({"max_age", "amr", "acr"})
 
-    A proof cannot be later than the token that tells of it, so the earlier time counts.
+
+def _combined(alternatives: Iterable[Alternative]) -> StepUpPolicy:
+    """Return the policy of *alternatives*, without those that imply another one.
+
+    Raises:
+        ConfigurationError: More than eight are left.
     """
-    stated = claims.get("auth_time", claims.issued_at)
-    if not is_number(stated) or not 0 < stated <= claims.issued_at + _ROUNDING:
-        return None
-    return min(float(stated), claims.issued_at)
+    kept: list[Alternative] = []
+    for each in alternatives:
+        if any(each.implies(other) for other in kept):
+            continue
+        kept = [other for other in kept if not other.implies(each)]
+        kept.append(each)
+    if len(kept) > MAX_ALTERNATIVES:
+        msg = (
+            f"This policy has {len(kept)} alternatives; {MAX_ALTERNATIVES} is the most. Ask for "
+            "less, or list values in one amr=[…]: any one of them meets it."
+        )
+        raise ConfigurationError(msg)
+    policy = StepUpPolicy()
+    if len(kept) == 1 and max(len(kept[0].amr), len(kept[0].acr)) <= 1:
+        only = kept[0]
+        amr, acr = (clauses[0] if clauses else () for clauses in (only.amr, only.acr))
+        return StepUpPolicy(max_age=only.max_age, amr=amr, acr=acr)
+    for name in _PLAIN:
+        object.__delattr__(policy, name)
+    object.__setattr__(policy, "alternatives", tuple(kept))
+    return policy
+
+
+def all_of(policies: Iterable[StepUpPolicy]) -> StepUpPolicy:
+    """Return what all of *policies* ask together; the first one where that is too much to name."""
+    together, *others = policies
+    for policy in others:
+        try:
+            together &= policy
+        except ConfigurationError:
+            return together
+    return together
+
+
+def _one_clause(clauses: tuple[tuple[str, ...], ...], values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the values that meet every clause, else the first clause that is unmet."""
+    if len(clauses) <= 1:
+        return clauses[0] if clauses else ()
+    common = tuple(v for v in clauses[0] if all(v in clause for clause in clauses))
+    return common or (unmet_clauses(clauses, values) or list(clauses))[0]
+
+
+def _as_json(unmet: tuple[Unmet, ...]) -> list[dict[str, str]]:
+    return [{"requirement": each.requirement, "reason": each.reason} for each in unmet]
+
+
+def _as_code(alternative: Alternative) -> str:
+    """Return an alternative as an expression that makes it."""
+    first = StepUpPolicy.__name__
+    amr, acr = list(alternative.amr), list(alternative.acr)
+    parts = []
+    for number in range(max(len(amr), len(acr), 1)):
+        age = alternative.max_age if number == 0 else None
+        clause = [clauses[number] if number < len(clauses) else () for clauses in (amr, acr)]
+        parts.append(f"{first}(max_age={age!r}, amr={clause[0]!r}, acr={clause[1]!r})")
+    return parts[0] if len(parts) == 1 else f"({' & '.join(parts)})"
 
 
 def _values(name: str, values: Iterable[str] | str) -> tuple[str, ...]:

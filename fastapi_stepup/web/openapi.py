@@ -17,12 +17,11 @@ from fastapi_stepup.errors import (
     RejectReason,
     RevocationUnavailable,
     StepUpError,
-    StepUpRequired,
     Unauthenticated,
 )
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.refusals import PROBLEM_MEDIA_TYPE
-from fastapi_stepup.policy.policy import StepUpPolicy
+from fastapi_stepup.policy.policy import StepUpPolicy, all_of
 from fastapi_stepup.web.dependencies import SCHEME, SCHEME_NAME
 from fastapi_stepup.web.problem_schema import SCHEMA_NAME, StepUpRefusal, problem_schema
 from fastapi_stepup.web.route_inventory import GuardedRoute, owned_routes
@@ -134,15 +133,7 @@ def _refusals(policies: list[StepUpPolicy], guard: StepUpGuard) -> list[StepUpEr
     """Return every refusal of a guarded operation, by status; the likeliest of each first."""
     refusals: list[StepUpError] = [InvalidRequest()]
     if policies:
-        strictest = policies[-1]
-        refusals.append(
-            StepUpRequired(
-                [{"requirement": "step_up", "reason": "missing"}],
-                max_age=strictest.max_age,
-                acr_values=strictest.acr,
-                amr=strictest.amr,
-            )
-        )
+        refusals.append(all_of(policies).refusal_example())
     refusals += [Unauthenticated(), InvalidToken(RejectReason.EXPIRED)]
     if guard.credentials.session_cookie is not None:
         refusals.append(CrossSiteRequest())
@@ -155,20 +146,9 @@ def _refusals(policies: list[StepUpPolicy], guard: StepUpGuard) -> list[StepUpEr
 
 
 def _extension(policies: list[StepUpPolicy]) -> dict[str, Any]:
-    # Any other policy asks for plain step-up too.
-    stricter = [_policy(p) for p in dict.fromkeys(policies) if p != StepUpPolicy()]
-    return {"all_of": stricter} if len(stricter) > 1 else (stricter or [_policy(StepUpPolicy())])[0]
-
-
-def _policy(policy: StepUpPolicy) -> dict[str, Any]:
-    members: dict[str, Any] = {"stepped_up": True}
-    if policy.max_age is not None:
-        members["max_age"] = policy.max_age
-    if policy.amr:
-        members["amr"] = list(policy.amr)
-    if policy.acr:
-        members["acr_values"] = list(policy.acr)
-    return members
+    """Return all that the entry points of a route ask, as one policy."""
+    listed = [{"stepped_up": True, **each.members()} for each in all_of(policies).alternatives]
+    return listed[0] if len(listed) == 1 else {"any_of": listed}
 
 
 def _response(status: int, refusals: list[StepUpError]) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, 
             continue
         call = dependant.call
         if isinstance(call, RequireSession) and call.guard is guard:
-            yield "dependency", call.policy or "session"
+            yield "dependency", "session" if call.policy is None else call.policy
         waiting.extend(dependant.dependencies)
 
 

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from fastapi_stepup import StepUpPolicy
 from fastapi_stepup.cli.loading import LoadingFailed, load
 from fastapi_stepup.cli.main import app
-from fastapi_stepup.cli.routes import in_short
 from fastapi_stepup.cli.start import start
 from tests.cli import apps
 
@@ -133,4 +132,4 @@ def test_error_of_the_module_itself_is_shown(tmp_path: Path) -> None:
 )
 def test_policy_is_said_in_words(access: StepUpPolicy, words: str) -> None:
     """Short enough for a table."""
-    assert in_short(access) == words
+    assert str(access) == words

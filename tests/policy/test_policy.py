@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fastapi_stepup import Claims, RequireStepUp, StepUpGuard, StepUpPolicy, errors
-from fastapi_stepup.policy.policy import Unmet
+from fastapi_stepup.policy.alternative import Unmet
 
 IAT = 1_800_000_000
 MISSING = Unmet("step_up", "missing")

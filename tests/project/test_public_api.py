@@ -34,6 +34,7 @@ NAMES = [
     "errors",
     "guarded_routes",
     "install",
+    "presets",
     "requires_step_up",
     "stepup_router",
     "stepup_script",
@@ -64,8 +65,9 @@ def test_table_of_exports_is_what_type_checkers_see() -> None:
     table = vars(fastapi_stepup)["_EXPORTS"]
     served = [(f"fastapi_stepup.{module}", name) for module in table for name in table[module]]
 
-    assert {*served, ("fastapi_stepup", "errors")} == seen
-    assert sorted([*(name for _, name in served), "errors"]) == fastapi_stepup.__all__
+    modules = ("errors", "presets")
+    assert {*served, *(("fastapi_stepup", name) for name in modules)} == seen
+    assert sorted([*(name for _, name in served), *modules]) == fastapi_stepup.__all__
 
 
 def test_dir_lists_the_public_names() -> None:

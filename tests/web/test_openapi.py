@@ -150,8 +150,7 @@ def test_middleware_rules(app: FastAPI, guard: StepUpGuard) -> None:
     assert "security" not in paths["/open"]["get"]
     assert_guarded(paths["/me"]["get"], guard, None)
     assert_guarded(paths["/pay/{id}"]["get"], guard, TOLD)
-    all_of = {"all_of": [TOLD, {"stepped_up": True, "max_age": 60}]}
-    assert_guarded(paths["/pay/{id}/twice"]["post"], guard, all_of)
+    assert_guarded(paths["/pay/{id}/twice"]["post"], guard, TOLD | {"max_age": 60})
     assert_guarded(paths["/default"]["get"], guard, {"stepped_up": True})
     assert show("7") == "7"
 
@@ -297,3 +296,18 @@ def test_refusals_of_helper_routes_show_their_headers(app: FastAPI, guard: StepU
     assert fields["400"] == fields["401"] == {"Cache-Control", "WWW-Authenticate"}
     assert fields["429"] == fields["503"] == {"Cache-Control", "Retry-After"}
     assert fields["422"] == {"Cache-Control"}
+
+
+def test_alternatives_are_listed(guard: StepUpGuard) -> None:
+    """A policy with several ways to meet it shows each of them."""
+    app = FastAPI()
+    install(app, guard)
+    either = StepUpPolicy(max_age=60, amr="webauthn") | StepUpPolicy(amr="totp")
+    app.post("/pay", dependencies=[Depends(RequireStepUp(guard, policy=either))])(secret)
+
+    assert schema_of(app)["paths"]["/pay"]["post"]["x-step-up"] == {
+        "any_of": [
+            {"stepped_up": True, "max_age": 60, "amr": ["webauthn"]},
+            {"stepped_up": True, "amr": ["totp"]},
+        ]
+    }

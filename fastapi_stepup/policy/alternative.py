@@ -1,0 +1,141 @@
+"""Alternative: one way to meet a policy, as requirements that must all hold."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from fastapi_stepup._options import is_number
+from fastapi_stepup.claims import Claims
+
+Requirement = Literal["step_up", "amr", "acr"]
+Reason = Literal["missing", "expired"]
+Clause = tuple[str, ...]
+
+_ROUNDING: Final = 5  # Seconds that an issuer's clocks may differ between auth_time and iat.
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """One requirement that the claims do not meet.
+
+    Args:
+        requirement: `"step_up"`, `"amr"` or `"acr"`.
+        reason: `"missing"`, or `"expired"` when a step-up is there but too old.
+    """
+
+    requirement: Requirement
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Requirements that must all hold: a step-up, its age, and one value of each clause.
+
+    Attributes:
+        max_age: Longest age of the step-up in seconds, or `None`.
+        amr: Clauses of authentication methods; one value of each must have been used.
+        acr: Clauses of authentication context classes; one value of each must be reached.
+    """
+
+    max_age: int | None
+    amr: tuple[Clause, ...]
+    acr: tuple[Clause, ...]
+
+    def assess(self, claims: Claims, now: float) -> tuple[Unmet, ...]:
+        """Return everything that *claims* leave unmet at *now* (epoch seconds)."""
+        unmet: tuple[Unmet, ...] = ()
+        if not claims.stepped_up or claims.impersonated:
+            unmet = (Unmet("step_up", "missing"),)
+        elif self.max_age is not None:
+            proved = _proved_at(claims)
+            if proved is None:
+                unmet = (Unmet("step_up", "missing"),)
+            elif math.floor(now) - proved > self.max_age:
+                unmet = (Unmet("step_up", "expired"),)
+        if self.amr and unmet_clauses(self.amr, claims.amr):
+            unmet += (Unmet("amr", "missing"),)
+        if self.acr and unmet_clauses(self.acr, claims.acr):
+            unmet += (Unmet("acr", "missing"),)
+        return unmet
+
+    def __and__(self, other: "Alternative") -> "Alternative":
+        """Return the alternative that asks for all of both."""
+        ages = [age for age in (self.max_age, other.max_age) if age is not None]
+        return Alternative(
+            min(ages, default=None),
+            _simplified(self.amr + other.amr),
+            _simplified(self.acr + other.acr),
+        )
+
+    def implies(self, other: "Alternative") -> bool:
+        """Return whether claims that meet this one always meet *other*."""
+        recent = other.max_age is None or (
+            self.max_age is not None and self.max_age <= other.max_age
+        )
+        return (
+            recent and _clauses_imply(self.amr, other.amr) and _clauses_imply(self.acr, other.acr)
+        )
+
+    @property
+    def meaning(self) -> object:
+        """The same for alternatives that ask for the same, in whatever order."""
+        amr, acr = (frozenset(map(frozenset, clauses)) for clauses in (self.amr, self.acr))
+        return self.max_age, amr, acr
+
+    def __str__(self) -> str:
+        several = len(self.amr) + len(self.acr) > 1
+        parts = [
+            f"({' or '.join(clause)})" if several and len(clause) > 1 else " or ".join(clause)
+            for clause in self.amr + self.acr
+        ]
+        age = "" if self.max_age is None else f" ≤{_in_short(self.max_age)}"
+        return (" + ".join(parts) or "step-up") + age
+
+    def members(self) -> dict[str, Any]:
+        """Return what it asks for as JSON; clauses are nested where there are several."""
+        members: dict[str, Any] = {}
+        if self.max_age is not None:
+            members["max_age"] = self.max_age
+        for name, clauses in (("amr", self.amr), ("acr_values", self.acr)):
+            if clauses:
+                listed = [list(clause) for clause in clauses]
+                members[name] = listed if len(listed) > 1 else listed[0]
+        return members
+
+
+def unmet_clauses(clauses: tuple[Clause, ...], values: tuple[str, ...]) -> list[Clause]:
+    """Return the clauses of which *values* have nothing."""
+    return [clause for clause in clauses if not set(clause).intersection(values)]
+
+
+def _simplified(clauses: tuple[Clause, ...]) -> tuple[Clause, ...]:
+    """Return the clauses without those that another one implies, each once."""
+    kept: list[Clause] = []
+    for clause in clauses:
+        if any(set(other) <= set(clause) for other in kept):
+            continue
+        kept = [other for other in kept if not set(clause) <= set(other)]
+        kept.append(clause)
+    return tuple(kept)
+
+
+def _clauses_imply(clauses: tuple[Clause, ...], others: tuple[Clause, ...]) -> bool:
+    return all(any(set(clause) <= set(other) for clause in clauses) for other in others)
+
+
+def _proved_at(claims: Claims) -> float | None:
+    """Return when the user proved their identity, in epoch seconds; `None` if that is unreadable.
+
+    A proof cannot be later than the token that tells of it, so the earlier time counts.
+    """
+    stated = claims.get("auth_time", claims.issued_at)
+    if not is_number(stated) or not 0 < stated <= claims.issued_at + _ROUNDING:
+        return None
+    return min(float(stated), claims.issued_at)
+
+
+def _in_short(seconds: int) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"

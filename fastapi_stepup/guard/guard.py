@@ -37,10 +37,11 @@ from fastapi_stepup.guard.request_state import (
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.providers.descope.client import DescopeClient
 from fastapi_stepup.tokens.cache import CACHED_TOKENS
+from fastapi_stepup.tokens.claims_set import LEEWAY
 from fastapi_stepup.tokens.jwks.cache import MAX_STALE, TTL, JWKSCache
 from fastapi_stepup.tokens.jwks.state import KeysHealth
 from fastapi_stepup.tokens.jws import MAX_TOKEN, TYPES
-from fastapi_stepup.tokens.verifier import LEEWAY, RevocationHook, TokenVerifier
+from fastapi_stepup.tokens.verifier import RevocationHook, TokenVerifier
 
 Warmup = Literal["require", "best-effort", "lazy"]
 

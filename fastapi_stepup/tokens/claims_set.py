@@ -1,13 +1,17 @@
 """Rules for the registered claims of a session token (RFC 7519 section 4.1); no I/O, no clock."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple
 
-from fastapi_stepup.errors import RejectReason
+from fastapi_stepup import _options
+from fastapi_stepup._options import Duration
+from fastapi_stepup.errors import ConfigurationError, RejectReason
 from fastapi_stepup.tokens.rejected import Rejected
 
+LEEWAY: Final = 5
+MAX_LEEWAY: Final = 60
 SESSION_NAME: Final = "DS"
 REFRESH_NAME: Final = "DSR"
 MAX_SUBJECT: Final = 256
@@ -43,6 +47,54 @@ class ClaimsRules:
         """Return text that is the same for equal rules, and differs for others."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return repr([(n, sorted(v) if isinstance(v, frozenset) else v) for n, v in values])
+
+
+def claims_rules(
+    *,
+    project_id: str,
+    issuers: Iterable[str],
+    issuer_hosts: Iterable[str],
+    audience: str | Iterable[str] | None,
+    any_audience: bool,
+    leeway: float,
+    max_lifetime: Duration | None,
+    require_session_name: bool,
+) -> ClaimsRules:
+    """Return the rules for these options of `TokenVerifier`.
+
+    Raises:
+        ConfigurationError: An option cannot be used; the message says what can.
+    """
+    project = _options.project_id(project_id)
+    return ClaimsRules(
+        project_id=project,
+        issuers=_options.strings("issuers", issuers) | {project},
+        issuer_hosts=_options.strings("issuer_hosts", issuer_hosts),
+        audience=None if audience is None else _audiences(audience, any_audience=any_audience),
+        any_audience=_options.flag("any_audience", any_audience),
+        leeway=_options.seconds("leeway", leeway, 0, MAX_LEEWAY),
+        max_lifetime=None if max_lifetime is None else _lifetime(max_lifetime),
+        require_session_name=_options.flag("require_session_name", require_session_name),
+    )
+
+
+def _audiences(audience: str | Iterable[str], *, any_audience: bool) -> frozenset[str]:
+    values = _options.strings("audience", (audience,) if isinstance(audience, str) else audience)
+    if not values:
+        msg = "audience is None or at least one value."
+        raise ConfigurationError(msg)
+    if any_audience:
+        msg = "Give either audience or any_audience=True."
+        raise ConfigurationError(msg)
+    return values
+
+
+def _lifetime(value: Duration) -> int:
+    seconds = _options.duration("max_lifetime", value)
+    if seconds == 0:
+        msg = "max_lifetime is None or at least one second."
+        raise ConfigurationError(msg)
+    return seconds
 
 
 class Validity(NamedTuple):

@@ -22,15 +22,13 @@ from fastapi_stepup.errors import (
 )
 from fastapi_stepup.events import EventHook, TokenCache, TokenRejected
 from fastapi_stepup.tokens.cache import CACHED_TOKENS, CachedToken, VerifiedTokenCache
-from fastapi_stepup.tokens.claims_set import ClaimsRules, Validity, check_claims_set
+from fastapi_stepup.tokens.claims_set import LEEWAY, Validity, check_claims_set, claims_rules
 from fastapi_stepup.tokens.jwks.cache import JWKSCache
 from fastapi_stepup.tokens.jws import MAX_TOKEN, TYPES, CompactJWS, JWSParser
 from fastapi_stepup.tokens.rejected import Rejected
 
 RevocationHook = Callable[[Claims], bool | Awaitable[bool]]
 
-LEEWAY: Final = 5
-MAX_LEEWAY: Final = 60
 REVOCATION_TIMEOUT: Final = 5.0
 
 
@@ -54,9 +52,10 @@ class TokenVerifier(SetOnce):
 
     Args:
         keys: Where verification keys come from.
-        project_id: The Descope project; `iss` is this id, or a URL on one of *issuer_hosts* whose
-            last path segment is this id.
-        issuer_hosts: Hosts that URL issuers may be on.
+        project_id: The Descope project; `iss` is this id, or a URL that Descope writes for it on
+            one of *issuer_hosts*: `…/<project>`, `…/v1/apps/<project>`, with a tenant behind that,
+            or `…/v1/apps/agentic/<project>/<server>`.
+        issuer_hosts: Hosts that URL issuers may be on, such as `https://api.descope.com`.
         issuers: Further issuers, accepted as exact strings.
         audience: Accepted `aud` values, any one of which must be in the token. Without it a token
             that has an `aud` passes only if the project id is in it: one that was made for another
@@ -110,19 +109,18 @@ class TokenVerifier(SetOnce):
         if is_revoked is not None and not callable(is_revoked):
             msg = "is_revoked is a function of claims, or None."
             raise ConfigurationError(msg)
-        project = _options.project_id(project_id)
-        rules = ClaimsRules(
-            project_id=project,
-            issuers=_options.strings("issuers", issuers) | {project},
-            issuer_hosts=_options.strings("issuer_hosts", issuer_hosts),
-            audience=_audience(audience, any_audience=any_audience),
-            any_audience=_options.flag("any_audience", any_audience),
-            leeway=_options.seconds("leeway", leeway, 0, MAX_LEEWAY),
-            max_lifetime=None if max_lifetime is None else _lifetime(max_lifetime),
-            require_session_name=_options.flag("require_session_name", require_session_name),
+        rules = claims_rules(
+            project_id=project_id,
+            issuers=issuers,
+            issuer_hosts=issuer_hosts,
+            audience=audience,
+            any_audience=any_audience,
+            leeway=leeway,
+            max_lifetime=max_lifetime,
+            require_session_name=require_session_name,
         )
         self.keys = keys
-        self.project_id = project
+        self.project_id = rules.project_id
         self.issuers = rules.issuers
         self.issuer_hosts = rules.issuer_hosts
         self.audience = rules.audience
@@ -291,24 +289,3 @@ class TokenVerifier(SetOnce):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(project_id={self.project_id!r})"
-
-
-def _audience(audience: str | Iterable[str] | None, *, any_audience: bool) -> frozenset[str] | None:
-    if audience is None:
-        return None
-    values = _options.strings("audience", (audience,) if isinstance(audience, str) else audience)
-    if not values:
-        msg = "audience is None or at least one value."
-        raise ConfigurationError(msg)
-    if any_audience:
-        msg = "Give either audience or any_audience=True."
-        raise ConfigurationError(msg)
-    return values
-
-
-def _lifetime(value: Duration) -> int:
-    seconds = _options.duration("max_lifetime", value)
-    if seconds == 0:
-        msg = "max_lifetime is None or at least one second."
-        raise ConfigurationError(msg)
-    return seconds

@@ -10,7 +10,12 @@ from fastapi_stepup import Claims
 from fastapi_stepup._emitter import Emitter
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.events import Event, TokenCache
-from fastapi_stepup.tokens.cache import CachedToken, VerifiedTokenCache, _after_fork_in_child
+from fastapi_stepup.tokens.cache import (
+    CACHED_TOKENS,
+    CachedToken,
+    VerifiedTokenCache,
+    _after_fork_in_child,
+)
 from fastapi_stepup.tokens.claims_set import Validity
 from fastapi_stepup.tokens.jwk import load_keys
 from tests.support.token_factory import NOW, Clock, claims, jwk
@@ -58,8 +63,9 @@ def test_an_entry_holds_all_that_must_hold_again() -> None:
 
 def test_the_figures_are_those_of_the_documentation() -> None:
     """4096 tokens of 8 KiB at most, in 15 MiB; a million is the most that can be asked for."""
-    cache = make_cache()
-    assert (cache.size, cache.max_bytes) == (4096, 15 * 2**20)
+    assert CACHED_TOKENS == 4096
+    cache = make_cache(4096)
+    assert cache.max_bytes == 15 * 2**20
     assert make_cache(1_000_000).size == 1_000_000
     assert [cache.find("x" * n, 1)[0] is None for n in (8192, 8193)] == [False, True]
 

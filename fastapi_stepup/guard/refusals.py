@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 from starlette.websockets import WebSocketState
 
 from fastapi_stepup._emitter import Emitter
@@ -110,8 +111,7 @@ class Refusals(SetOnce):
         error.bind(realm=self.realm, **({} if step_up is None else {"step_up": step_up}))
         if connection.scope["type"] == "websocket":
             state = getattr(connection, "application_state", WebSocketState.CONNECTING)
-            deniable = _DENIAL in (connection.scope.get("extensions") or {})
-            if state is not WebSocketState.CONNECTING or not deniable:
+            if state is not WebSocketState.CONNECTING or not can_be_answered(connection.scope):
                 return WebSocketException(POLICY_VIOLATION, reason=error.code)
         if _is_left_to_starlette(connection, error):
             # Its own handler writes any body as text.
@@ -126,6 +126,11 @@ class Refusals(SetOnce):
             if member is not None:
                 return member
         return None
+
+
+def can_be_answered(scope: Scope) -> bool:
+    """Return whether the server takes an HTTP answer: a request, or a WebSocket it can deny."""
+    return scope["type"] == "http" or _DENIAL in (scope.get("extensions") or {})
 
 
 def _is_left_to_starlette(connection: HTTPConnection, error: StepUpError) -> bool:

@@ -7,6 +7,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
+from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup._options import Duration
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError
@@ -20,7 +21,7 @@ SCHEME: Final = HTTPBearer(
 )
 
 
-class RequireSession(SecurityBase):
+class RequireSession(SetOnce, SecurityBase):
     """Dependency that lets signed-in requests pass and gives the handler their `Claims`.
 
     - Works on HTTP and WebSocket routes, sync and async handlers, on a route, a router or the app.
@@ -54,13 +55,11 @@ class RequireSession(SecurityBase):
                 f'{type(self).__name__}(StepUpGuard.for_descope("P…")).'
             )
             raise ConfigurationError(msg)
-        vars(self).update(
-            guard=guard,
-            policy=policy,
-            model=SCHEME,
-            scheme_name=SCHEME_NAME,
-            _hash=hash((type(self), guard, policy)),
-        )
+        self.guard = guard
+        self.policy = policy
+        self.model = SCHEME
+        self.scheme_name = SCHEME_NAME
+        self._hash = hash((type(self), guard, policy))
 
     async def __call__(self, connection: HTTPConnection) -> Claims:
         """Authorize *connection*; FastAPI calls this.
@@ -96,14 +95,6 @@ class RequireSession(SecurityBase):
             ConfigurationError: Always; the message says what to write.
         """
         raise _forgotten_depends(type(self))
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        msg = f"{type(self).__name__} is immutable."
-        raise AttributeError(msg)
-
-    def __delattr__(self, name: str) -> NoReturn:
-        msg = f"{type(self).__name__} is immutable."
-        raise AttributeError(msg)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RequireSession):

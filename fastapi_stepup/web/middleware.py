@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket
 from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup.errors import ConfigurationError, StepUpError
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.guard.refusals import POLICY_VIOLATION, can_be_answered
 from fastapi_stepup.guard.report_only import authorize_or_report
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.caching import keeping_private
@@ -110,9 +111,9 @@ class StepUpMiddleware(SetOnce):
 
 
 def _no_such_path(scope: Scope) -> HTTPException | WebSocketException:
-    if scope["type"] == "http" or "websocket.http.response" in (scope.get("extensions") or {}):
+    if can_be_answered(scope):
         return HTTPException(404)
-    return WebSocketException(1008, _NOT_FOUND)
+    return WebSocketException(POLICY_VIOLATION, _NOT_FOUND)
 
 
 def _application(app: Any) -> Any:

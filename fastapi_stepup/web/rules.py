@@ -1,7 +1,7 @@
 """StepUpRule: what requests to some paths must present."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -109,11 +109,12 @@ def checked_rules(rules: Any) -> tuple[StepUpRule, ...]:
     Raises:
         ConfigurationError: They are not a sequence of rules.
     """
-    # Frameworks keep the argument and construct a middleware from it more than once.
-    is_spent_by_reading = isinstance(rules, Iterator)
-    listed = tuple(rules) if isinstance(rules, Iterable) and not is_spent_by_reading else (None,)
+    # Frameworks construct a middleware from one argument more than once, so reading must not use
+    # it up; and the order counts, which sets do not have.
+    is_ordered = isinstance(rules, Collection) and not isinstance(rules, (set, frozenset))
+    listed = tuple(rules) if is_ordered else (None,)
     if not all(isinstance(rule, StepUpRule) for rule in listed):
-        msg = 'rules is a sequence of StepUpRule("/path", …), not a generator.'
+        msg = 'rules is a sequence of StepUpRule("/path", …), such as a list: no generator, no set.'
         raise ConfigurationError(msg)
     return listed
 

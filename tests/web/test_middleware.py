@@ -132,11 +132,13 @@ def test_files_behind_a_public_mount_stay_protected(
         pytest.param({"guard": None}, "guard=StepUpGuard", id="guard"),
         pytest.param({"rules": ["/a"]}, "rules is a sequence", id="rules"),
         pytest.param({"rules": StepUpRule("/a", "public")}, "rules is a sequence", id="one-rule"),
-        pytest.param({"rules": iter([])}, "not a generator", id="iterator"),
+        pytest.param({"rules": iter([])}, "no generator", id="iterator"),
         pytest.param(
-            {"rules": (StepUpRule(p, "session") for p in "/")}, "generator", id="generator"
+            {"rules": (StepUpRule(p, "session") for p in "/")}, "no generator", id="generator"
         ),
-        pytest.param({"rules": map(StepUpRule, [], [])}, "not a generator", id="map"),
+        pytest.param({"rules": {StepUpRule("/a", "public")}}, "no set", id="set"),
+        pytest.param({"rules": None}, "rules is a sequence", id="none"),
+        pytest.param({"rules": map(StepUpRule, [], [])}, "no generator", id="map"),
         pytest.param({"default": "open"}, "default is a StepUpPolicy", id="default"),
     ],
 )
@@ -153,9 +155,9 @@ def test_rules_that_reading_uses_up_are_refused_by_the_inventory_too(guard: Step
     app.add_middleware(StepUpMiddleware, guard=guard, rules=rules, default="public")
 
     for _ in range(2):
-        with pytest.raises(ConfigurationError, match="not a generator"):
+        with pytest.raises(ConfigurationError, match="no generator"):
             guarded_routes(app, guard)
-        with pytest.raises(ConfigurationError, match="not a generator"):
+        with pytest.raises(ConfigurationError, match="no generator"):
             TestClient(app).post("/pay")
 
 

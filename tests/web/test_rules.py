@@ -9,7 +9,7 @@ import pytest
 from fastapi_stepup import StepUpGuard, StepUpMiddleware, StepUpPolicy, StepUpRule
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.web.rule_table import Protection, RuleTable
-from fastapi_stepup.web.rules import HTTP_METHODS, Access
+from fastapi_stepup.web.rules import HTTP_METHODS, Access, checked_rules
 from tests.support.attack_requests import anything
 from tests.support.exchange import is_open, listed
 
@@ -270,3 +270,31 @@ def test_unknown_methods_are_refused(methods: Any) -> None:
     """A rule for a misspelt method would never match."""
     with pytest.raises(ConfigurationError, match="methods is None or a set of"):
         StepUpRule("/a", "public", methods=methods)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, dict.fromkeys, lambda rules: {0: rules[0]}.values()])
+def test_rules_may_be_any_ordered_collection(kind: Any) -> None:
+    """Whatever can be read twice, in one order."""
+    rule = StepUpRule("/pay", POLICY)
+
+    assert checked_rules(kind([rule])) == (rule,)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        None,
+        "/pay",
+        ["/pay"],
+        StepUpRule("/pay", POLICY),
+        iter([StepUpRule("/pay", POLICY)]),
+        map(StepUpRule, ["/pay"], [POLICY]),
+        {StepUpRule("/pay", POLICY)},
+        frozenset({StepUpRule("/pay", POLICY)}),
+        [StepUpRule("/pay", POLICY), None],
+    ],
+)
+def test_what_is_no_sequence_of_rules_is_refused(rules: Any) -> None:
+    """Nor what reading uses up, nor what has no order."""
+    with pytest.raises(ConfigurationError, match="rules is a sequence of StepUpRule"):
+        checked_rules(rules)

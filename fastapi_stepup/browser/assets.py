@@ -55,8 +55,8 @@ class _Asset:
             "Vary": "Accept-Encoding",
             "X-Content-Type-Options": "nosniff",
         }
-        known = request.headers.get("if-none-match", "").split(",")
-        if etag in [tag.strip().removeprefix("W/") for tag in known]:
+        known = [tag.strip().removeprefix("W/") for tag in _field(request, "if-none-match")]
+        if etag in known or known == ["*"]:
             return Response(status_code=304, headers=headers)
         if zipped:
             headers["Content-Encoding"] = "gzip"
@@ -130,10 +130,15 @@ def _mounted(connection: HTTPConnection) -> str:
     raise LookupError(msg)
 
 
+def _field(request: Request, name: str) -> list[str]:
+    """Return the members of a list field, which may come in several lines (RFC 9110 5.3)."""
+    return ",".join(request.headers.getlist(name)).split(",")
+
+
 def _accepts_gzip(request: Request) -> bool:
-    """Tell whether the client takes gzip; a weight of zero says that it does not."""
-    for coding in request.headers.get("accept-encoding", "").lower().split(","):
-        name, _, weight = coding.partition(";")
+    """Return whether the client accepts gzip; a weight of zero says that it does not."""
+    for coding in _field(request, "accept-encoding"):
+        name, _, weight = coding.lower().partition(";")
         if name.strip() == "gzip":
             return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
     return False

@@ -7,19 +7,34 @@
  * ```
  *
  * A call is `fetch` until the server answers 401 because the session is not stepped up. Then the
- * user is asked to confirm, and the request is sent once more with the new session. Every other
- * answer, and every network error, is passed on as it came: the very same `Response`.
+ * user is asked to confirm, and the refused request is sent once more with the new session. Every
+ * other answer, and every network error, is passed on as it came: the very same `Response`.
  *
+ * Who may ask:
+ * - The page's own origin, those in `origins`, and an API that the request sends the app's session
+ *   to: its bearer is the `sessionToken` of `getTokens`. All others get no token, no dialog and no
+ *   second try. An `Authorization` header alone, or `credentials: "include"`, is no sign of trust.
+ * - A challenge with a URI on another origin is passed on. So is one after a redirect to another
+ *   origin. URIs are resolved against the URL that answered.
+ *
+ * What is sent again:
+ * - The request that was refused. A POST that was carried out and redirected to a guarded page is
+ *   not sent again: the page is fetched. Where a redirect only added or removed a slash it does not
+ *   show whether the POST was carried out: its 401 is passed on.
+ * - As the account that made it: a request with another account's token is passed on, and a session
+ *   of another user (`sub`) is not used. Accounts share no prompt.
+ * - Once. What the server answers after the step-up is returned. A session that was stepped up just
+ *   now and is still not enough (`unmet_after_step_up`) is asked for again only when a method is
+ *   offered that the challenge names in `amr`.
+ *
+ * Who waits:
  * - Parallel requests share one prompt. A request whose 401 arrives after a prompt that was opened
  *   while it was under way takes part in that prompt's outcome.
- * - Nobody is asked twice for one request: what the server answers after the step-up is returned,
- *   whatever it is. A session that was stepped up just now and is still not enough
- *   (`unmet_after_step_up`) is asked for again only when a method is offered that the challenge
- *   names in `amr`.
- * - URIs of a challenge are resolved against the request's URL, and a challenge with any URI on
- *   another origin is passed on. So is one from an origin that the page has not shown to trust: the
- *   page's own, those in `origins`, and those that it sends an `Authorization` header or, by
- *   `credentials: "include"`, cookies. `getTokens` is asked for all of these but the last.
+ * - A request that `prompt`, `getTokens` or `onTokens` sends itself does not wait for the step-up
+ *   that waits for it: its 401 is returned, at once when it is sent in the first line or right after
+ *   a step, else after a minute.
+ *
+ * - Whatever a server answers, a call rejects with the errors below or returns the answer.
  * - It loads nothing else and works under a Content-Security-Policy of `script-src 'self'` without
  *   `unsafe-inline`, `style-src` and `require-trusted-types-for` included.
  *
@@ -33,15 +48,16 @@ export declare const stepUpFetch: typeof fetch;
  * Return a function like `fetch` that steps the session up when it has to.
  *
  * Safe to wrap a `fetch` that adds headers, a base URL or retries of its own: it is called with the
- * caller's arguments and, for the retry, with `headers` added. Bodies are sent again as they were
+ * caller's arguments and, for the retry, with `headers` added. Trusted or not is the URL that answered. Bodies are sent again as they were
  * given; a `Request` is cloned for that. An `Authorization` header of the request carries the new
  * session token on the retry.
  *
  * The returned function rejects with
  *
+ * - `TypeError` of `withStepUp` itself: an entry of `origins` is no URL;
  * - `StepUpCancelled`: the user closed the prompt;
  * - `StepUpBodyNotReplayable`: a step-up is needed, and the body is a stream or was read already.
- *   Nobody was asked;
+ *   the user was not asked;
  * - `StepUpFailed`: the user cannot step up. They have seen why, unless `prompt` is your own;
  * - the reason of the request's `signal`. The prompt closes when no request waits for it any more.
  */
@@ -73,23 +89,36 @@ export interface StepUpOptions {
   getTokens?: () => StepUpTokens | null | undefined | Promise<StepUpTokens | null | undefined>;
   /** Takes the stepped-up session before the request is sent again. Not called for cookies. */
   onTokens?: (tokens: NewStepUpTokens) => unknown;
-  /** Origins besides the page's own that may ask for a step-up and get the tokens for it. */
+  /**
+   * Origins besides the page's own that may ask for a step-up and get the tokens for it, such as
+   * `"https://api.shop.example"`. An API that authenticates by cookies has to be listed.
+   */
   origins?: readonly string[];
   /**
    * `"auto"`, the default: a page that has defined Descope's `<descope-wc>` runs the flow that the
-   * challenge names, if there is a `projectId`. `"never"`: it does not.
+   * challenge names, if there is a `projectId`. A flow that is not ready after 8 seconds gives way
+   * to the dialog's own methods. `"never"`: it does not run.
    */
   flow?: "auto" | "never";
   /** The Descope project of the flow. */
   projectId?: string;
   /** Descope's API for the flow, where it is not the default one. */
   baseUrl?: string;
+  /** The flow's screens and settings, where they are not at their default place. */
+  baseStaticUrl?: string;
+  /** The flow's components, where they are not at their default place. */
+  baseCdnUrl?: string;
+  /** The page's CSP nonce, for the scripts and styles of the flow. */
+  nonce?: string;
 }
 
 export type StepUpMethod =
   "email" | "sms" | "voice" | "whatsapp" | "totp" | "passkey" | "magiclink" | "enchantedlink";
 
-/** What the server asks for, from the problem in the body; `maxAge` and `acrValues` else from the header. */
+/**
+ * Requirements of the server, from the problem in the body; `maxAge` and `acrValues` else from the
+ * header. Lists may hold anything that the server wrote.
+ */
 export interface StepUpChallenge {
   /** The RFC 9457 problem; empty when the answer had none. */
   readonly problem: Readonly<Record<string, any>>;
@@ -144,7 +173,7 @@ export interface StepUpSteps {
 
 /**
  * Ask the user, and resolve to what `verify` or `poll` gave; `null` or nothing is a cancel.
- * `{}` is a step-up that was finished elsewhere. The signal aborts when nobody waits any more.
+ * `{}` is a step-up that was finished elsewhere. The signal aborts when no request waits any more.
  */
 export type StepUpPrompt = (
   steps: StepUpSteps,
@@ -154,7 +183,12 @@ export type StepUpPrompt = (
 
 /** The base of all errors here. */
 export declare class StepUpError extends Error {
-  /** `"cancelled"`, `"body_not_replayable"`, `"network"`, or the code of the server's problem. */
+  /**
+   * The code of the server's problem, or one of this file: `"cancelled"`, `"body_not_replayable"`,
+   * `"network"` (no answer, or a redirect), `"failed"` (an answer without a problem),
+   * `"no_session"` (a token that cannot be sent), `"subject_mismatch"` (another user's session) and
+   * `"flow_unavailable"`.
+   */
   readonly code: string;
 }
 export declare class StepUpCancelled extends StepUpError {}
@@ -220,6 +254,7 @@ export type StepUpText =
   | "unused"
   | "network"
   | "failed"
+  | "flow_unavailable"
   | "too_many_attempts"
   | "refresh_token_required"
   | "no_step_up_method";

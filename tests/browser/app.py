@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import Body, Depends, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
 from fastapi_stepup import Claims, RequireStepUp, StepUpGuard, install, stepup_router
@@ -71,6 +71,17 @@ def create_app(*, installed: bool = True) -> FastAPI:
     @app.post("/refund")
     async def refund(claims: Annotated[Claims, by_phone]) -> list[str]:
         return list(claims.amr)
+
+    orders: list[Any] = []
+
+    @app.post("/orders")
+    async def order(body: Annotated[Any, Body()]) -> RedirectResponse:
+        orders.append(body)
+        return RedirectResponse("/orders/last", 303)
+
+    @app.get("/orders/last")
+    async def last(claims: Annotated[Claims, recent]) -> Any:
+        return {"orders": len(orders), "last": orders[-1], "amr": list(claims.amr)}
 
     @app.get("/")
     async def page(request: Request) -> HTMLResponse:

@@ -69,8 +69,8 @@ def signed_in(site: str, step: str, **members: object) -> Mapping[str, str]:
     [
         pytest.param(scenarios("contract"), 3, id="contract", marks=NEEDS_PACKAGES),
         pytest.param(
-            scenarios("codes", "dialog", "looks", "methods", "page"),
-            40,
+            scenarios("codes", "dialog", "flow_option", "hostile", "looks", "methods", "page"),
+            80,
             id="scenarios",
             marks=[NEEDS_PACKAGES, NEEDS_BROWSER],
         ),

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SESSION, SITE, Server, answer, bearer, byEmail, challenge, stepup } from "./server.mjs";
 
+// The page is on the same origin.
+globalThis.location = new URL(SITE);
 const { StepUpBodyNotReplayable, withStepUp } = stepup;
 const PAY = `${SITE}/pay`;
 

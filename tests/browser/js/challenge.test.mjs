@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CODE, HEADER, SITE, Server, answer, challenge, problem, stepup } from "./server.mjs";
 
+// The page is on the same origin.
+globalThis.location = new URL(SITE);
 const { parseChallenge, withStepUp } = stepup;
 
 // What the prompt is told of the answer, or nothing when it is not asked.

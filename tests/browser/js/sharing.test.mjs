@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SESSION, SITE, Server, answer, bearer, challenge, held, soon, stepup } from "./server.mjs";
 
+// The page is on the same origin.
+globalThis.location = new URL(SITE);
 const { StepUpCancelled, withStepUp } = stepup;
 const PAY = `${SITE}/pay`;
 

@@ -1,7 +1,7 @@
 // The dialog: codes, their refusals, and the ends of a step-up.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { SESSION, User, answers, status } from "./browser.mjs";
+import { SESSION, User, answers, refusal, status } from "./browser.mjs";
 
 test("the code is taken from what is pasted", async (t) => {
   const permissions = ["clipboard-read", "clipboard-write"];
@@ -143,4 +143,84 @@ test("a link that runs a script is not shown", async (t) => {
   await user.pay();
   await user.dialog.getByText("no way").waitFor();
   assert.equal(await user.dialog.getByRole("link").count(), 0);
+});
+
+test("the button shows that a code is checked, and is pressed once", async (t) => {
+  const user = await User.open(t, { mocks: answers(["email"]) });
+  await user.pay();
+  await user.input.fill("123456");
+  let release;
+  const gate = new Promise((open) => (release = open));
+  await user.page.route("**/step-up/otp/verify", async (route) => {
+    await gate;
+    await route.fallback();
+  });
+  const busy = () => user.button("Confirm").evaluate(({ ariaBusy }) => ariaBusy);
+  assert.notEqual(await busy(), "true");
+  await user.button("Confirm").click();
+  assert.equal(await busy(), "true");
+  const shown = (button) => getComputedStyle(button, "::after").content;
+  assert.match(await user.button("Confirm").evaluate(shown), /…/);
+  await user.button("Confirm").click();
+  assert.deepEqual(await user.inspect("checking"), []);
+  release();
+  assert.equal(await user.outcome(), "Paid.");
+  assert.equal(user.bodies["/step-up/otp/verify"].length, 1);
+});
+
+test("the button is free again after a wrong code", async (t) => {
+  const wrong = { status: 400, code: "otp_rejected", detail: "No." };
+  const user = await User.open(t, {
+    mocks: answers(["email"], { "/step-up/otp/verify": [wrong, SESSION] }),
+  });
+  await user.pay();
+  await user.input.fill("123456");
+  await user.button("Confirm").click();
+  await user.alert.getByText("No.").waitFor();
+  assert.notEqual(await user.button("Confirm").evaluate(({ ariaBusy }) => ariaBusy), "true");
+  await user.button("Confirm").click();
+  assert.equal(await user.outcome(), "Paid.");
+});
+
+test("opened again, the dialog keeps the clock and the code that was sent", async (t) => {
+  const user = await User.open(t, { mocks: answers(["email"], { "/pay": refusal(["email"]) }) });
+  await user.page.clock.install();
+  await user.pay();
+  await user.input.waitFor();
+  await user.page.clock.runFor(10000);
+  await user.page.keyboard.press("Escape");
+  assert.equal(await user.outcome(), "StepUpCancelled: cancelled");
+  await user.pay();
+  await user.dialog.getByText("We sent a code to a**@example.com.").waitFor();
+  const again = user.dialog.getByRole("button", { name: /^Send again in (19|20) s$/ });
+  await again.waitFor();
+  assert.equal(user.bodies["/step-up/otp/start"].length, 1);
+  await user.page.clock.runFor(21000);
+  await user.button("Send again").click();
+  await user.dialog.getByText("We sent a new code to").waitFor();
+  assert.equal(user.bodies["/step-up/otp/start"].length, 2);
+});
+
+test("another way and back keeps the clock too; the clocks are one for each way", async (t) => {
+  const user = await User.open(t, { mocks: answers(["email", "sms"]) });
+  await user.byEmail();
+  await user.button("Another way").click();
+  await user.method("Text me a code").click();
+  await user.input.waitFor();
+  await user.button("Another way").click();
+  await user.method("Email me a code").click();
+  await user.input.waitFor();
+  const deliveries = user.bodies["/step-up/otp/start"].map(({ delivery }) => delivery);
+  assert.deepEqual(deliveries, ["email", "sms"]);
+});
+
+test("after a step-up the next one sends a code of its own", async (t) => {
+  const user = await User.open(t, { mocks: answers(["email"], { "/pay": refusal(["email"]) }) });
+  for (const count of [1, 2]) {
+    await user.pay();
+    await user.input.fill("123456");
+    await user.button("Confirm").click();
+    assert.equal(await user.outcome(), "Refused: 401");
+    assert.equal(user.bodies["/step-up/otp/start"].length, count);
+  }
 });

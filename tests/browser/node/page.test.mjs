@@ -124,76 +124,46 @@ test("the script is loaded once, by the URL and the hash that the server gave", 
   assert.match(integrity, /^sha384-/);
 });
 
-// Descope's component as the dialog sees it: attributes in, events out.
-const descope = () =>
-  addEventListener("DOMContentLoaded", () =>
-    customElements.define(
-      "descope-wc",
-      class extends HTMLElement {
-        connectedCallback() {
-          const names = ["project-id", "flow-id", "base-url"];
-          window.flow = names.map((name) => this.getAttribute(name));
-          const button = this.appendChild(document.createElement("button"));
-          button.textContent = "Finish the flow";
-          button.onclick = () => {
-            const detail = { sessionJwt: "new-session", refreshJwt: "new-refresh" };
-            this.dispatchEvent(new CustomEvent("success", { detail }));
-          };
-        }
-      },
-    ),
-  );
-const withFlow = ([tokens, options]) => {
-  const { page } = window;
-  page.given = [];
-  const onTokens = (fresh) => page.given.push(fresh);
-  page.fetch = page.stepup.withStepUp(fetch, { onTokens, projectId: "P2x", ...options });
-};
-const flowing = { ...mocks, "/pay": [refusal(["email"], { flow_id: "step-up" }), {}] };
-
-test("Descope's flow runs where the page has it", async (t) => {
-  const user = await User.open(t, { mocks: flowing, init: descope });
-  await user.page.evaluate(withFlow, [{}, { baseUrl: "https://auth.example" }]);
-  await user.pay();
-  await user.page.getByRole("button", { name: "Finish the flow" }).waitFor();
-  assert.deepEqual(await user.page.evaluate(() => window.flow), [
-    "P2x",
-    "step-up",
-    "https://auth.example",
-  ]);
-  assert.deepEqual(await user.inspect("descope-flow"), []);
-  await user.page.getByRole("button", { name: "Finish the flow" }).click();
-  assert.equal(await user.outcome(), "Paid.");
-  const [{ sessionToken, refreshToken }] = await user.page.evaluate(() => window.page.given);
-  assert.deepEqual([sessionToken, refreshToken], ["new-session", "new-refresh"]);
-  assert.deepEqual(
-    user.posts.filter((path) => path.includes("otp")),
-    [],
-  );
-  assert.equal(await user.page.locator("descope-wc").count(), 0);
-});
-
-test("a flow that fails says so, and can be closed", async (t) => {
-  const user = await User.open(t, { mocks: flowing, init: descope });
-  await user.page.evaluate(withFlow, [{}, {}]);
-  await user.pay();
-  await user.page.getByRole("button", { name: "Finish the flow" }).waitFor();
-  await user.page.evaluate(() =>
-    document.querySelector("descope-wc").dispatchEvent(new CustomEvent("error", { detail: {} })),
-  );
-  await user.alert.getByText("That did not work. Try again.").waitFor();
-  await user.page.keyboard.press("Escape");
-  assert.equal(await user.outcome(), "StepUpCancelled: cancelled");
-});
-
-for (const [name, options] of [
-  ["it is switched off", { flow: "never" }],
-  ["no project is named", { projectId: undefined }],
-]) {
-  test(`the dialog asks where ${name}`, async (t) => {
-    const user = await User.open(t, { mocks: flowing, init: descope });
-    await user.page.evaluate(withFlow, [{}, options]);
-    await user.pay();
-    await user.input.waitFor();
+test("an order that was placed and led to a guarded page is placed once", async (t) => {
+  const user = await User.open(t);
+  const ordered = user.page.evaluate(async () => {
+    const shown = await fetch("/orders", { method: "POST", headers: { "Content-Type": "application/json" }, body: '"before"' });
+    const answer = await window.page.pay("/orders");
+    return [shown.status, answer.status, await answer.json()];
   });
-}
+  await user.method("Email me a code").click();
+  await user.input.waitFor();
+  await user.input.fill(await user.code());
+  await user.button("Confirm").click();
+  const [before, status, page] = await ordered;
+  assert.deepEqual([before, status], [401, 200]);
+  assert.deepEqual(page.last, { shirt: "M" });
+  assert.deepEqual(
+    user.requests.filter((one) => one.includes("/orders")),
+    ["POST /orders", "GET /orders/last", "POST /orders", "GET /orders/last", "GET /orders/last"],
+  );
+});
+
+test("another service with a key of its own gets no token, no dialog and no second try", async (t) => {
+  const user = await User.open(t);
+  const asked = [];
+  await user.page.route(`${elsewhere(SITE)}/weather/**`, async (route) => {
+    const headers = { "Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "*" };
+    if (route.request().method() === "OPTIONS") return route.fulfill({ headers });
+    asked.push([route.request().headers().authorization, route.request().postData()]);
+    await route.fulfill({ status: 401, headers, json: refusal(["email"]) });
+  });
+  const status = await user.page.evaluate(
+    async ([url, sessionToken]) => {
+      const { page } = window;
+      const getTokens = () => ({ sessionToken, refreshToken: "the-refresh-token" });
+      const call = page.stepup.withStepUp(fetch, { getTokens });
+      const headers = { Authorization: "Bearer the-key" };
+      return (await call(url, { headers })).status;
+    },
+    [`${elsewhere(SITE)}/weather/today`, user.tokens.session_token],
+  );
+  assert.equal(status, 401);
+  assert.deepEqual(asked, [["Bearer the-key", null]]);
+  assert.equal(await user.dialog.count(), 0);
+});

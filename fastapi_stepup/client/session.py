@@ -71,7 +71,7 @@ class SharedSession:
         on_tokens: Callable[[StepUpTokens], object] | None,
         attempts: int,
     ) -> None:
-        self.tokens = tokens
+        self.tokens: StepUpTokens = tokens
         self._method = method or ""
         self._on_tokens = on_tokens
         self._attempts = attempts

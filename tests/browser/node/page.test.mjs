@@ -32,7 +32,7 @@ test("two requests at a time share one dialog, and both get through", async (t) 
 
 for (const [name, site] of [
   ["bare problems", SITE],
-  ["problems in detail", PLAIN],
+  ["problems in detail, and one method alone", PLAIN],
 ]) {
   test(`another origin, with a bearer, an unreadable challenge header and ${name}`, async (t) => {
     const user = await User.open(t);
@@ -57,7 +57,7 @@ for (const [name, site] of [
       },
       [`${elsewhere(site)}/pay`, tokens],
     );
-    await user.method("Email me a code").click();
+    if (site === SITE) await user.method("Email me a code").click();
     await user.input.waitFor();
     await user.input.fill(await user.code(site));
     await user.button("Confirm").click();

@@ -7,11 +7,13 @@ import base64
 import gzip
 import hashlib
 from importlib.resources import files
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
-from starlette.routing import NoMatchFound, Route
+from starlette.routing import Route
+
+from fastapi_stepup.guard.paths import paths_of
 
 _SCRIPT: Final = "stepup.js"
 _TYPES: Final = "stepup.d.ts"
@@ -112,22 +114,14 @@ def stepup_script(where: HTTPConnection | str = "/step-up") -> StepUpScript:
 
 def _mounted(connection: HTTPConnection) -> str:
     """Return the script's path in the app of *connection*, as a page of this host names it."""
-    scope = connection.scope
-    inner_root = scope.get("root_path", "")
-    # The innermost app too: an outer one cannot name the routes of a named mount.
-    places: list[tuple[Any, str]] = [
-        (scope.get("router"), scope.get("app_root_path", inner_root)),
-        (scope.get("app"), inner_root),
-    ]
-    for app, root in places:
-        try:
-            return f"{root}{app.url_path_for(_NAME)}"
-        except (NoMatchFound, AttributeError):
-            continue
-    msg = (
-        'No helper router serves "stepup.js" in this app: app.include_router(stepup_router(guard)).'
-    )
-    raise LookupError(msg)
+    paths = paths_of(connection, _NAME)
+    if paths is None:
+        msg = (
+            'No helper router serves "stepup.js" in this app: '
+            "app.include_router(stepup_router(guard))."
+        )
+        raise LookupError(msg)
+    return paths[0]
 
 
 def _field(request: Request, name: str) -> list[str]:

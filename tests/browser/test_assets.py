@@ -229,6 +229,28 @@ def test_path_behind_a_proxy(app: Starlette) -> None:
     assert url.startswith("/api/step-up/stepup.js?v=")
 
 
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("/acme/", "/acme/step-up/stepup.js"),
+        ("//evil.example/", "/evil.example/step-up/stepup.js"),
+        ("///evil.example/", "/evil.example/step-up/stepup.js"),
+        ("/%5Cevil.example/", "/%5Cevil.example/step-up/stepup.js"),
+        ("/%0Devil.example/", "/%0Devil.example/step-up/stepup.js"),
+        ("/a%3Fb/", "/a%3Fb/step-up/stepup.js"),
+        ("/a%23b/", "/a%23b/step-up/stepup.js"),
+    ],
+)
+def test_path_below_a_parameter(app: Starlette, asked: str, found: str) -> None:
+    """A link does not choose the host of the script, nor any other part of its URL."""
+    outer = Starlette(routes=[Mount("/{tenant:path}", app, name="tenant")])
+    client = TestClient(outer)
+
+    url = client.get(f"https://shop.example{asked}").json()[0]
+
+    assert url.split("?")[0] == found
+
+
 def test_path_where_nothing_is_mounted() -> None:
     """The error says what to do."""
     for scope in ({"type": "http", "headers": []}, {"type": "http", "app": Starlette()}):

@@ -7,7 +7,6 @@ them in a thread of its own after nearly every hit.
 import math
 import os
 import threading
-import time
 import weakref
 from array import array
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ from itertools import count
 from struct import Struct, unpack_from
 from typing import Final
 
+from fastapi_stepup._clock import monotonic
 from fastapi_stepup._log import logger
 
 SHARDS: Final = 64
@@ -49,7 +49,7 @@ class Counters:
         *,
         size: int,
         windows: Iterable[float] = (60,),
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._clock = clock
         self._lock = threading.Lock()

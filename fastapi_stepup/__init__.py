@@ -91,6 +91,9 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         msg = f"module 'fastapi_stepup' has no attribute {name!r}"
         raise AttributeError(msg)
+    if not _MODULES.keys() & globals().keys():
+        # Once, before the first module that needs other packages.
+        import_module("fastapi_stepup._requirements").check_requirements()
     value = getattr(import_module(f"fastapi_stepup.{_MODULES[name]}"), name)
     globals()[name] = value
     return value

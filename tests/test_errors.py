@@ -208,7 +208,7 @@ def test_errors_of_two_requests_share_nothing() -> None:
 def test_retry_after_is_a_second_to_an_hour(
     kind: type[errors.KeysUnavailable], wait: float, sent: int
 ) -> None:
-    """Rounded up, so that nobody comes back too early, whatever the other side asked for."""
+    """Rounded up, so that no client comes back too early, whatever the server asked for."""
     error = kind(retry_after=wait)
 
     assert error.retry_after == sent <= MAX_RETRY_AFTER
@@ -338,7 +338,7 @@ def test_installed_app_answers_with_the_bare_problem(
 
 
 def test_problem_encodes_as_json_text() -> None:
-    """In the charset that is asked for, without escapes that nobody needs."""
+    """In the charset that is asked for, without needless escapes."""
     problem = Problem(title="Caf\u00e9", unmet=[])
 
     assert problem.encode() == '{"title":"Caf\u00e9","unmet":[]}'.encode()
@@ -375,7 +375,7 @@ def test_a_graphql_error_carries_the_problem() -> None:
     ],
 )
 def test_log_line_has_the_reason(error: StepUpError, line: str) -> None:
-    """For operators: more than a client is told, and nothing of the request."""
+    """For operators: more than a client gets, and nothing of the request."""
     assert error.log_line == line
 
 

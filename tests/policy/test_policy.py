@@ -157,7 +157,7 @@ def test_fractional_iat_expires_no_later_than_a_second_after_its_time() -> None:
 
 @pytest.mark.parametrize("now", [float("nan"), float("inf"), None, "1"])
 def test_clock_out_of_order_passes_no_session(now: Any) -> None:
-    """An age that cannot be told is an exception, never a yes."""
+    """An age that cannot be computed is an exception, never a pass."""
     with pytest.raises((ValueError, OverflowError, TypeError)):
         StepUpPolicy(max_age=300).assess(claims(), now=now)
 
@@ -264,6 +264,13 @@ def test_max_age_is_a_duration() -> None:
         pytest.param("SSO", "fed", id="sso"),
         pytest.param("social", "oauth", id="social"),
         pytest.param("2fa", "mfa", id="2fa"),
+        pytest.param("biometric", "webauthn", id="biometric"),
+        pytest.param("fido2", "webauthn", id="fido2"),
+        pytest.param("saml", "fed", id="saml"),
+        *(
+            pytest.param(name.upper(), name, id=name)
+            for name in ("email", "fed", "mfa", "oauth", "otp", "pwd", "sms", "totp", "whatsapp")
+        ),
     ],
 )
 def test_amr_by_another_name_is_warned_of(

@@ -291,7 +291,7 @@ class DescopeClient(DescopeRequests):
 
     @without_frames
     async def exchange_oauth(self, code: str) -> DescopeTokens:
-        """Exchange the code that came back from a social login for tokens.
+        """Exchange the code of a social login for tokens.
 
         Raises:
             ProviderRejected: It is wrong, used or expired.
@@ -313,7 +313,7 @@ class DescopeClient(DescopeRequests):
 
     @without_frames
     async def exchange_sso(self, code: str) -> DescopeTokens:
-        """Exchange the code that came back from a tenant's login for tokens.
+        """Exchange the code of a tenant's login for tokens.
 
         Raises:
             ProviderRejected: It is wrong, used or expired.

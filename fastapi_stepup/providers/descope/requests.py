@@ -1,4 +1,4 @@
-"""What Descope is sent: pure builders of requests, with the official SDKs' paths and bodies."""
+"""Request builders for Descope's API: pure, with the official SDKs' paths and bodies."""
 
 import json
 from collections.abc import Mapping
@@ -65,8 +65,8 @@ class DescopeRequests(SetOnce):
     """Builds the requests of one project; sends nothing.
 
     The bearer is the project id, followed by the refresh token where a call is made for a user:
-    nothing is stepped up without it. A verification names no user but the login id, or nobody at
-    all, which is why whoever gets its tokens has to check whose they are.
+    nothing is stepped up without it. A verification names the login id only, or no user at all, so
+    the caller has to check to which user its tokens belong.
 
     Args:
         project_id: The Descope project.

@@ -1,4 +1,4 @@
-"""What Descope answers: pure parsers. Their JSON is written down here and nowhere else.
+"""Response parsers for Descope's API. Its JSON is described here and nowhere else.
 
 A finished sign-in, a refresh: `sessionJwt`, `refreshJwt` (or a `DSR` cookie), `sessionExpiration`
 (epoch seconds), `cookieMaxAge` (seconds, of the refresh cookie) and `user`. A started one:
@@ -25,13 +25,13 @@ _HIDDEN: Final = "***"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DescopeTokens:
-    """Tokens as Descope handed them out; nothing about them is verified yet.
+    """Tokens of a response. Nothing about them is verified yet.
 
     Args:
         session_token: The session JWT.
         refresh_token: The refresh JWT; `None` when Descope kept the old one in force.
-        session_expiration: When the session token ends, in epoch seconds, if told.
-        refresh_max_age: Lifetime of the refresh cookie in seconds, if told.
+        session_expiration: When the session token ends, in epoch seconds, if stated.
+        refresh_max_age: Lifetime of the refresh cookie in seconds, if stated.
     """
 
     session_token: str
@@ -58,7 +58,7 @@ class DescopeUser:
     tenants: tuple[str, ...] = ()
 
     def can_receive(self, delivery: Delivery) -> bool:
-        """Whether there is an address on file for *delivery*."""
+        """Return whether an address for *delivery* is on file."""
         return self.address(delivery) is not None
 
     def login_id(self, delivery: Delivery | None = None) -> str:

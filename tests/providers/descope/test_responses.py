@@ -40,7 +40,7 @@ async def test_destination_is_always_masked(body: object, expected: str) -> None
     ],
 )
 async def test_odd_destination_is_unusable(body: object) -> None:
-    """What is no short line of text is not shown to anybody."""
+    """A text that is no short line is not shown."""
     with pytest.raises(DescopeError):
         await start(answering(200, body).client)
 
@@ -114,7 +114,7 @@ async def test_refresh_token_may_stay_the_same() -> None:
     ],
 )
 async def test_user_without_identity_is_unusable(body: object) -> None:
-    """A step-up needs to know whose it is and whom to send the code to."""
+    """A step-up needs the user's id and a login id to send the code to."""
     with pytest.raises(DescopeError):
         await me(answering(200, body).client)
 

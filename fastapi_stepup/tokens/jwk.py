@@ -37,9 +37,9 @@ class VerificationKey:
     scheme: tuple[Any, ...] = ()
 
     def verifies(self, token: CompactJWS) -> bool:
-        """Whether this key signed *token*; a token of another algorithm never passes.
+        """Return whether this key signed *token*; a token of another algorithm never passes.
 
-        Never raises: whatever the cryptography library makes of a signature, it is no proof.
+        Never raises: an error of the cryptography library is no proof.
         """
         if token.header.alg != self.alg:
             return False
@@ -69,7 +69,7 @@ def load_keys(
 ) -> tuple[dict[str, VerificationKey], list[Skipped]]:
     """Return the usable keys by `kid`, and what was skipped; one bad member harms no other.
 
-    Two members of one `kid` with different key material make that `kid` unusable: nobody can say
+    Two members of one `kid` with different key material make that `kid` unusable: it is unclear
     which one is meant.
 
     Args:
@@ -121,7 +121,7 @@ def load_key(jwk: Any, algorithms: frozenset[str]) -> VerificationKey | Skipped:
 
 
 def _may_verify(operations: Any) -> bool:
-    """Whether `key_ops` (RFC 7517 section 4.3) is a list of different names, `verify` included."""
+    """Return whether `key_ops` lists different names, `verify` included (RFC 7517 section 4.3)."""
     if type(operations) is not list or not all(isinstance(name, str) for name in operations):
         return False
     return "verify" in operations and len(set(operations)) == len(operations)

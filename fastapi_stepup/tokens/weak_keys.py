@@ -1,9 +1,9 @@
 """Public keys under which anyone can sign, because no secret is needed or it is easy to find.
 
 RSA: sizes and exponents out of bounds, moduli that are no product of two large primes far apart,
-and those of CVE-2017-15361 (ROCA). Elliptic curves: small multiples of the base point, whose
-private key is that small number. Edwards curves, which have a cofactor: these and points of small
-order as well, in any encoding.
+and those of CVE-2017-15361 (ROCA). Elliptic curves: small multiples of the base point, since
+their private key is that small number. Edwards curves have a cofactor: these multiples, and points
+of small order in any encoding.
 
 Does not look for primes that two keys share, nor for prime moduli of more than 3072 bits.
 """
@@ -100,14 +100,15 @@ def _modulus_weakness(modulus: int) -> str | None:
 
 
 def ec_weakness(curve: str, x: int) -> str | None:
-    """Return `no_secret` for a point whose private key is a small number or the negative of one."""
+    """Return `no_secret` if the private key is a small number or the negative of one."""
     return "no_secret" if x in _known_ec_points(curve) else None
 
 
 def edwards_weakness(curve: str, encoded: bytes) -> str | None:
-    """Return `no_secret` for a point of small order, or one whose private key is a small number.
+    """Return `no_secret` if the point has small order or its private key is a small number.
 
-    `material` for what is no point, or not in its one canonical encoding (RFC 8032 section 5.1.3).
+    Return `material` if it is no point, or not in its one canonical encoding (RFC 8032 section
+    5.1.3).
     A point of small order verifies about one in eight messages under a signature of zeros.
 
     Args:

@@ -25,7 +25,7 @@ KEYS_PATH = "/v2/keys"
 
 
 class Clock:
-    """A clock that moves when it is told to."""
+    """A clock that a test moves."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
@@ -50,7 +50,7 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 @dataclass
 class Endpoint:
-    """A key set endpoint: publishes `keys`, or answers as it is told, and remembers who asked.
+    """A key set endpoint: publishes `keys`, or gives `answer`, and keeps the requests.
 
     It never answers the first `silent` requests, and the others after `delay` seconds.
     """

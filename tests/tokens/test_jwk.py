@@ -280,7 +280,7 @@ def test_rsa_keys(member: dict[str, Any], expected: str | None) -> None:
 
 
 def test_a_key_without_algorithm_needs_one_that_fits() -> None:
-    """Where two would do, nobody can say which one the key is for."""
+    """Where two would do, it is unclear which one the key is for."""
     assert skipped(jwk(alg=REMOVE), frozenset({"RS256", "ES256", "EdDSA"})) is None
     assert skipped(jwk(alg=REMOVE), frozenset({"RS256", "PS256"})) == "algorithm"
     assert skipped(jwk(alg=None), RS256) == "algorithm"
@@ -352,7 +352,7 @@ def test_members_that_are_no_objects(member: Any) -> None:
 
 
 def test_one_name_for_two_keys_names_none() -> None:
-    """JW-042: nobody can say which is meant; others are fine, however often it is repeated."""
+    """JW-042: it is unclear which is meant; others are fine, however often it is repeated."""
     twice = [jwk(), jwk(number=1), jwk(kid="k2")]
     keys, reasons = load_keys([*twice, jwk(), jwk(number=1)], RS256)
 

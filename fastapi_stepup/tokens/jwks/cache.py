@@ -159,7 +159,7 @@ class JWKSCache(SetOnce):
         return self._state.generation
 
     def cached(self, kid: str) -> VerificationKey | None:
-        """Return the key for *kid* without waiting, or `None` when only `key` can tell.
+        """Return the key for *kid* without waiting, or `None` if `key` has to be asked.
 
         Starts the background refresh when it is due and an event loop is running here.
         """
@@ -203,8 +203,8 @@ class JWKSCache(SetOnce):
     async def _search(self, kid: str, asked_after: int) -> VerificationKey:
         """Look for a kid that the usable set lacks: it may have been published just now.
 
-        Only a set that was asked for after the kid was can tell that a kid does not exist. A fetch
-        that is running already may have been answered before the key was published.
+        Only a set that was requested later proves that the kid does not exist. A fetch that is
+        running already may have been answered before the key was published.
         """
         if self._unknown_kids.is_remembered(kid):
             raise self._unknown(kid, "negative")

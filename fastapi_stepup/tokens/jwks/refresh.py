@@ -59,8 +59,8 @@ class Refresher:
     """Fetches one key set: one fetch per process at a time, tried again once.
 
     - A fetch runs in the event loop that starts it, and all loops wait for it.
-    - One whose loop is closed, stands still for a second or ends over it is given up, and the
-      first waiter of another loop starts the next one.
+    - A fetch whose loop is closed, ends or stands still for about a second is given up. The first
+      waiter of another loop starts the next one.
     - A fetch counts as failed, and the old set stays, for anything but a 200 with a JSON object of
       1 to 64 keys of which one is usable, or a 304 to our own `If-None-Match`. A byte order mark
       is refused (RFC 8259 section 8.1 forbids senders to add one).
@@ -137,7 +137,7 @@ class Refresher:
             await self._wait_for_end(refresh)
 
     def restart_in_child(self) -> None:
-        """Drop the refreshes, whose event loops a fork leaves behind."""
+        """Drop the refreshes: a fork leaves their event loops behind."""
         self._current, self._refreshes = None, set()
 
     def _is_undecided(self, refresh: _Refresh) -> bool:
@@ -208,7 +208,7 @@ class Refresher:
         except HTTPFailure as failure:
             refresh.is_decided = True
             self._state.fail(failure.reason, refresh.sent, failure.retry_after)
-        except Exception:  # noqa: BLE001  # nobody awaits this task; a set must survive anything
+        except Exception:  # noqa: BLE001  # no caller awaits this task; a set must survive anything
             refresh.is_decided = True
             logger.debug("Fetching the key set failed unexpectedly.", exc_info=True)
             self._state.fail(FailureReason.UNEXPECTED, refresh.sent)

@@ -93,7 +93,7 @@ async def test_a_thousand_concurrent_cold_requests_make_one_fetch(
 
 @pytest.mark.parametrize("cancelled", [pytest.param(1, id="JW-067"), pytest.param(3, id="all")])
 async def test_a_cancelled_request_does_not_end_a_shared_fetch(cancelled: int) -> None:
-    """Clients that go away take nobody along: the others, and later ones, are served."""
+    """A client that goes away does not end the fetch: the others, and later ones, are served."""
     harness = CacheHarness()
     harness.endpoint.gate = anyio.Event()
     results: list[str] = []
@@ -158,7 +158,7 @@ async def test_closing_in_one_loop_leaves_the_fetches_of_another_alone() -> None
     assert results == ["found"]
 
 
-async def test_a_fetch_that_ignores_its_deadline_holds_nobody_for_ever() -> None:
+async def test_a_fetch_that_ignores_its_deadline_holds_no_caller_for_ever() -> None:
     """A transport that cannot be cancelled costs its waiters a bounded wait, and is given up."""
     endpoint = Endpoint()
     stuck = anyio.Event()
@@ -248,7 +248,7 @@ def test_trio_may_be_half_imported_by_another_thread(monkeypatch: pytest.MonkeyP
     assert anyio.run(CacheHarness().outcome, "k1", backend="asyncio") == "found"
 
 
-async def test_a_disconnected_client_takes_nobody_along(site: VerifierHarness) -> None:
+async def test_a_disconnected_client_does_not_end_the_fetch(site: VerifierHarness) -> None:
     """A request that is cancelled while it waits for the first fetch does not end the others."""
     token = site.descope.sign_in("ann@example.com").session_token
     outcomes: list[str] = []

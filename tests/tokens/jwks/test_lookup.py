@@ -40,7 +40,7 @@ async def test_a_fresh_set_is_not_fetched_again(calls: int) -> None:
 
 
 def test_a_reader_without_a_loop_is_served_and_starts_nothing() -> None:
-    """A plain thread can read; the refresh is left to whoever has an event loop."""
+    """A plain thread can read; the refresh is left to readers in an event loop."""
     harness = CacheHarness()
     anyio.run(harness.outcome, "k1")
     harness.clock.now += 400
@@ -134,7 +134,7 @@ async def test_two_keys_under_one_kid(second: int, outcome: str, skipped: list[K
 
 @pytest.mark.parametrize("members", [pytest.param(1, id="JW-090")])
 async def test_a_key_in_hand_is_not_touched_by_a_refresh(members: int) -> None:
-    """Who holds a key or a snapshot goes on with it, whatever the set becomes meanwhile."""
+    """A caller that holds a key or a snapshot goes on with it, whatever the set becomes."""
     harness = CacheHarness()
     await harness.outcome("k1")
     key, snapshot = harness.keys.cached("k1"), harness.keys._state.snapshot
@@ -268,7 +268,7 @@ async def test_no_stale_set_is_served_where_that_is_turned_off() -> None:
         pytest.param("expired", id="JW-087-expired"),
     ],
 )
-async def test_health_tells_the_state_and_no_secret(state: str) -> None:
+async def test_health_shows_the_state_and_no_secret(state: str) -> None:
     """In each state: what it is, how old, how many keys, and no kid, URL or key."""
     harness = CacheHarness()
     if state != "empty":
@@ -289,10 +289,10 @@ async def test_health_tells_the_state_and_no_secret(state: str) -> None:
 
 
 async def test_a_cache_without_a_hook_is_silent() -> None:
-    """Events cost nothing where nobody listens."""
+    """Events cost nothing without a hook."""
     keys = JWKSCache(URL, http=HTTPClient(httpx.MockTransport(Endpoint())))
     with pytest.raises(InvalidToken):
-        await keys.key("nobody")
+        await keys.key("missing")
 
 
 @pytest.mark.parametrize("hook", [pytest.param("raises", id="JW-086")])

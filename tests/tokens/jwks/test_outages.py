@@ -45,7 +45,7 @@ def site() -> VerifierHarness:
 
 @pytest.mark.parametrize("minutes", [pytest.param(60, id="JW-007")])
 async def test_an_outage_is_bridged_until_the_hard_limit(minutes: int) -> None:
-    """An unreachable endpoint costs nobody anything until the set is too old."""
+    """An unreachable endpoint changes no answer until the set is too old."""
     harness = CacheHarness()
     await harness.outcome("k1")
     harness.endpoint.fail()
@@ -161,7 +161,7 @@ async def test_retry_after_is_honoured_within_bounds(
 
 
 @pytest.mark.parametrize("refreshes", [pytest.param(70, id="OB-011")])
-async def test_the_log_tells_an_outage_once(
+async def test_the_log_reports_an_outage_once(
     refreshes: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One warning at the start, one error at the hard limit, one line at the end."""
@@ -186,7 +186,7 @@ async def test_the_log_tells_an_outage_once(
 
 
 async def test_an_idle_night_is_no_alarm(caplog: pytest.LogCaptureFixture) -> None:
-    """A set that expired because nobody asked is fetched again without an error in the log."""
+    """A set that expired without a request is fetched again without an error in the log."""
     harness = CacheHarness()
     await harness.outcome("k1")
     harness.clock.now += 8 * 3600
@@ -196,7 +196,7 @@ async def test_an_idle_night_is_no_alarm(caplog: pytest.LogCaptureFixture) -> No
 
 
 async def test_the_hard_limit_may_pass_between_two_tries() -> None:
-    """It is told when a request first meets it, not only when the next try fails."""
+    """It is reported when a request first meets it, not only when the next try fails."""
     harness = CacheHarness()
     await harness.outcome("k1")
     harness.endpoint.fail(503, **{"Retry-After": "60"})
@@ -209,7 +209,7 @@ async def test_the_hard_limit_may_pass_between_two_tries() -> None:
     assert harness.fetches == 2
 
 
-async def test_stale_serving_is_told_once_a_second() -> None:
+async def test_stale_serving_is_reported_once_a_second() -> None:
     """A busy server in an outage is not buried in events."""
     harness = CacheHarness()
     await harness.outcome("k1")
@@ -222,7 +222,7 @@ async def test_stale_serving_is_told_once_a_second() -> None:
     await harness.finish_refreshes()
 
 
-async def test_a_server_that_loses_its_keys_for_a_moment_does_not_log_anybody_out() -> None:
+async def test_a_server_that_loses_its_keys_for_a_moment_logs_no_user_out() -> None:
     """An empty set, then a wrong one, then the right one: good kids pass all along."""
     harness = CacheHarness()
     await harness.outcome("k1")
@@ -336,7 +336,7 @@ def _app(guard: StepUpGuard, **options: object) -> FastAPI:
     ("warmup", "state"), [("require", "fresh"), ("best-effort", "fresh"), ("lazy", "empty")]
 )
 def test_the_lifespan_warms_keys_up(warmup: str, state: str) -> None:
-    """Unless told to wait for a request."""
+    """Except where it waits for a request."""
     guard = StepUpGuard.for_descope(PROJECT, warmup=warmup)  # type: ignore[arg-type]
     with (
         DescopeEmulator(PROJECT).attach(guard),

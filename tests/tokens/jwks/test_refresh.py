@@ -210,7 +210,7 @@ async def test_the_hard_limit_may_pass_while_readers_wait() -> None:
     assert harness.fetches == 2
 
 
-async def test_a_bad_member_is_told_once_and_again_when_it_changes(
+async def test_a_bad_member_is_reported_once_and_again_when_it_changes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Skipped members make events and (alarming ones) warnings when they change only."""
@@ -230,7 +230,7 @@ async def test_a_bad_member_is_told_once_and_again_when_it_changes(
 
 
 async def test_the_events_of_a_life() -> None:
-    """A fetch, a change, an outage and its end, told in order and in numbers."""
+    """A fetch, a change, an outage and its end, reported in order and in numbers."""
     harness = CacheHarness()
     await harness.outcome("k1")
     harness.endpoint.keys = [jwk("k1"), jwk("k2", 1)]

@@ -25,7 +25,7 @@ STATIC = {"keys": [jwk("k1"), jwk("private", 1, d="AQAB"), jwk("enc", 1, use="en
 async def test_static_keys_pass_the_same_policy_and_never_expire(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Usable members serve for good, the others are skipped and told of, and nothing is fetched."""
+    """Usable members serve for good, others are skipped and reported, and nothing is fetched."""
     events: list[object] = []
     keys = JWKSCache.static(STATIC, on_event=events.append)
     await keys.warm_up()

@@ -143,7 +143,7 @@ def test_a_loop_that_was_held_up_gets_the_keys_that_another_one_fetched() -> Non
 
 
 def test_a_waiting_loop_that_ends_does_not_end_the_fetch() -> None:
-    """The loop that fetches finds nobody to wake there, and serves its own tasks."""
+    """The loop that fetches has no task to wake there, and serves its own."""
     harness = CacheHarness()
     harness.endpoint.gate = anyio.Event()
 
@@ -274,7 +274,7 @@ async def test_a_late_older_answer_never_replaces_a_newer_set() -> None:
 
 
 async def test_a_late_older_failure_does_not_count_against_a_newer_set() -> None:
-    """A fetch that fails after a later one has succeeded backs nobody off."""
+    """A fetch that fails after a later one has succeeded causes no backoff."""
     harness = CacheHarness()
     await harness.outcome("k1")
     harness.clock.now += 400
@@ -326,9 +326,9 @@ def test_a_forked_child_goes_on_with_the_keys_it_inherited(after: str) -> None:
         child.start()
         child.join(10)
     assert child.exitcode == 0
-    told = receiver.recv()
+    received = receiver.recv()
     _live_on(twin, sender)
-    assert told == receiver.recv() == (["found", "found"], 2)
+    assert received == receiver.recv() == (["found", "found"], 2)
     assert harness.fetches == 1
 
 

@@ -60,7 +60,7 @@ async def test_the_unknown_kid_budget_refills() -> None:
 
 
 async def test_a_routine_refresh_does_not_use_up_the_unknown_kid_budget() -> None:
-    """The two budgets are apart, so that a refresh a moment ago blinds nobody to a fresh key."""
+    """The two budgets are apart, so that a new key is found right after a refresh."""
     harness = CacheHarness()
     await harness.outcome("k1")
     for _ in range(3):
@@ -144,7 +144,7 @@ async def test_an_unknown_kid_during_an_outage(past: float, outcome: str) -> Non
 
 
 async def test_a_kid_is_not_called_unknown_by_a_fetch_that_left_before_it_was_published() -> None:
-    """Who joins a fetch under way and finds nothing gets a fetch that started later."""
+    """A caller that joins a running fetch and finds nothing gets a fetch that started later."""
     harness = CacheHarness()
     await harness.outcome("k1")
     harness.clock.now += 400
@@ -169,8 +169,8 @@ async def test_a_kid_is_not_called_unknown_by_a_fetch_that_left_before_it_was_pu
 async def test_a_cold_cache_asks_once_for_an_unknown_kid() -> None:
     """The fetch that a kid caused itself is conclusive: a second one would tell no more."""
     harness = CacheHarness()
-    assert await harness.outcome("nobody") == "unknown"
-    assert await harness.outcome("nobody") == "unknown"
+    assert await harness.outcome("missing") == "unknown"
+    assert await harness.outcome("missing") == "unknown"
     assert harness.fetches == 1
     assert [event.outcome for event in harness.events_of(UnknownKid)] == ["fetched", "negative"]
 

@@ -73,7 +73,9 @@ async def test_times_are_checked_again_at_each_hit() -> None:
     clock.now = NOW - 6
     assert await reason(checked, token) == "not_yet_valid"
     clock.now = NOW - 5
-    assert await reason(checked, token) is None
+    with SignatureChecks() as checks:
+        assert await reason(checked, token) is None
+    assert checks.made == 0
 
 
 @pytest.mark.parametrize(
@@ -204,12 +206,19 @@ async def test_a_cold_start_costs_one_signature_check_for_each_token() -> None:
     guard = StepUpGuard.for_descope(PROJECT_ID)
     with DescopeEmulator(project_id=PROJECT_ID).attach(guard) as emulator:
         token = emulator.token()
+        answers = []
+
+        async def request() -> None:
+            answers.append(await guard.verify(token))
+
         with SignatureChecks() as checks:
             async with anyio.create_task_group() as group:
                 for _ in range(50):
-                    group.start_soon(guard.verify, token)
-            await guard.verify(token)
+                    group.start_soon(request)
+            await request()
     assert checks.made == 1
+    assert len(answers) == 51
+    assert {answer.subject for answer in answers} == {answers[0].subject}
     assert len(emulator.requests) == 1
 
 
@@ -234,7 +243,7 @@ async def test_clear_and_forget_take_effect_at_once() -> None:
     assert await checks_made() == 2
 
 
-def test_a_rerouted_guard_starts_empty_and_gets_its_cache_back() -> None:
+def test_a_guard_with_an_emulator_starts_empty_and_gets_its_cache_back() -> None:
     """A token that passed with the keys of one emulator says nothing to another one."""
     guard = StepUpGuard.for_descope(PROJECT_ID)
     outer = DescopeEmulator(project_id=PROJECT_ID)

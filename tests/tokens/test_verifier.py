@@ -74,6 +74,17 @@ async def test_a_good_token_gives_its_claims() -> None:
     assert verified.stepped_up
 
 
+async def test_headers_of_tokens_that_passed_are_remembered() -> None:
+    """And no others: a forger can neither fill nor empty that memory."""
+    checked = verifier()
+
+    assert await reason(checked, make_token(key=private_key(number=1))) == "signature"
+    assert await reason(checked, make_token(claims(sub=""))) == "subject"
+    assert checked._parser._headers == {}
+    assert await reason(checked, make_token()) is None
+    assert len(checked._parser._headers) == 1
+
+
 @pytest.mark.parametrize(
     "head",
     [

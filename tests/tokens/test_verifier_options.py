@@ -166,7 +166,7 @@ def test_settings_can_be_read() -> None:
     assert (checked.issuers, checked.issuer_hosts) == ({PROJECT_ID, "https://x.example"}, set())
     assert (checked.any_audience, checked.leeway, checked.max_lifetime) == (True, 0, 86_400)
     assert checked.require_session_name
-    assert verifier(audience="a").audience == {"a"}
+    assert verifier(audience="a").audience == frozenset({"a"})
 
 
 def test_clocks_are_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,8 +149,8 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
 
     assert (checked.leeway, checked.max_lifetime, checked.audience) == (5, None, None)
     assert (checked.any_audience, checked.require_session_name) == (False, False)
-    assert (checked.project_id, checked.issuers) == (PROJECT_ID, {PROJECT_ID})
-    assert (checked.issuer_hosts, checked.is_revoked) == ({HOST}, None)
+    assert (checked.project_id, checked.issuers) == (PROJECT_ID, frozenset({PROJECT_ID}))
+    assert (checked.issuer_hosts, checked.is_revoked) == (frozenset({HOST}), None)
     assert (checked._cache.size, checked._parser.max_size) == (4096, 16_384)
     assert checked._parser.types == {"jwt"}
     assert verifier(verdict_cache_size=1_000_000)._cache.size == 1_000_000
@@ -163,7 +163,8 @@ def test_settings_can_be_read() -> None:
         max_lifetime="1d", require_session_name=True,
     )  # fmt: skip
 
-    assert (checked.issuers, checked.issuer_hosts) == ({PROJECT_ID, "https://x.example"}, set())
+    assert checked.issuers == frozenset({PROJECT_ID, "https://x.example"})
+    assert checked.issuer_hosts == frozenset()
     assert (checked.any_audience, checked.leeway, checked.max_lifetime) == (True, 0, 86_400)
     assert checked.require_session_name
     assert verifier(audience="a").audience == frozenset({"a"})

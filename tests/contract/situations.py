@@ -112,7 +112,7 @@ SESSION_ROWS = [
     ),
     pytest.param(
         Row(
-            lambda d: cookie("{0}; DS={0}".format(d.step_up(ANN).session_token)),
+            lambda d: cookie("{0}; DS={0}x".format(d.step_up(ANN).session_token)),
             400,
             "invalid_request",
             challenge=INVALID_REQUEST,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fastapi_stepup.client.auth import StepUpAuth
     from fastapi_stepup.client.errors import StepUpCancelled, StepUpFailed
     from fastapi_stepup.client.models import StepUpQuestion, StepUpTokens
+    from fastapi_stepup.guard.credentials import CredentialReader
     from fastapi_stepup.guard.guard import StepUpGuard
     from fastapi_stepup.policy.policy import StepUpPolicy
     from fastapi_stepup.providers.descope.client import DescopeClient
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Challenge",
     "Claims",
+    "CredentialReader",
     "DescopeClient",
     "GuardedRoute",
     "JWKSCache",
@@ -65,6 +67,7 @@ _EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     "client.auth": ("StepUpAuth",),
     "client.errors": ("StepUpCancelled", "StepUpFailed"),
     "client.models": ("StepUpQuestion", "StepUpTokens"),
+    "guard.credentials": ("CredentialReader",),
     "guard.guard": ("StepUpGuard",),
     "policy.policy": ("StepUpPolicy",),
     "providers.descope.client": ("DescopeClient",),

@@ -9,16 +9,16 @@ from typing import Any, Literal, Self, get_args
 
 import httpx
 from starlette.requests import HTTPConnection
-from starlette.websockets import WebSocket
 
 from fastapi_stepup._emitter import Emitter
 from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup._log import logger
 from fastapi_stepup._options import Duration, one_of
+from fastapi_stepup._secret import Secret
 from fastapi_stepup.claims import Claims
-from fastapi_stepup.errors import ConfigurationError, KeysUnavailable, StepUpError
+from fastapi_stepup.errors import ConfigurationError, KeysUnavailable, StepUpError, StepUpRequired
 from fastapi_stepup.events import EventHook
-from fastapi_stepup.guard.credentials import CredentialReader
+from fastapi_stepup.guard.credentials import CredentialReader, reader_from
 from fastapi_stepup.guard.factory import (
     GuardParts,
     PartsFactory,
@@ -32,7 +32,9 @@ from fastapi_stepup.guard.request_state import (
     drop_claims,
     keep_claims,
     keep_policy,
+    keep_token,
     kept_claims,
+    kept_token,
 )
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.providers.descope.client import DescopeClient
@@ -82,7 +84,7 @@ class StepUpGuard(SetOnce):
             `ReportOnly` events: for rolling a policy out. The middleware then refuses nothing; a
             dependency still asks for a valid session, since it owes the handler its claims.
         on_event: Called with each event.
-        clock: Gives epoch seconds.
+        clock: Gives epoch seconds; `time.time` by default.
 
     Raises:
         ConfigurationError: *realm* cannot be put into a header, or *warmup* is unknown.
@@ -99,7 +101,7 @@ class StepUpGuard(SetOnce):
         warmup: Warmup = "best-effort",
         report_only: bool = False,
         on_event: EventHook | Emitter | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         # The last one counts. Adding, removing and reading one are atomic: no lock is needed.
         self._bundles = [GuardParts(verifier, descope)]
@@ -108,7 +110,7 @@ class StepUpGuard(SetOnce):
         self.project_id: str = verifier.project_id
         self.base_url: str = descope.base_url
         self.warmup: Warmup = one_of("warmup", warmup, get_args(Warmup))
-        self.clock = clock
+        self.clock: Callable[[], float] = clock or _epoch_seconds
         self.refusals = Refusals(
             realm=self.project_id if realm is None else realm,
             report_only=report_only,
@@ -134,6 +136,7 @@ class StepUpGuard(SetOnce):
         session_cookie: str | None = "DS",
         refresh_cookie: str | None = "DSR",
         allowed_origins: Iterable[str] = (),
+        credentials: CredentialReader | None = None,
         require_session_name: bool = False,
         max_token_size: int = MAX_TOKEN,
         verdict_cache_size: int = CACHED_TOKENS,
@@ -145,7 +148,7 @@ class StepUpGuard(SetOnce):
         report_only: bool = False,
         on_event: EventHook | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> Self:
         """Return a guard for the sessions of one Descope project.
 
@@ -164,6 +167,8 @@ class StepUpGuard(SetOnce):
             session_cookie: Cookie with the session token; `None` reads the header only.
             refresh_cookie: Cookie with the refresh token, for the helper routes.
             allowed_origins: Other origins whose pages may send the cookies.
+            credentials: Finds the token of a connection, instead of the three options above: a
+                `CredentialReader(…)` with more options, or of a class of yours.
             require_session_name: Refuse session tokens without `drn`.
             max_token_size: Longest token in characters.
             verdict_cache_size: Number of verified tokens to remember; 0 turns that off.
@@ -176,7 +181,7 @@ class StepUpGuard(SetOnce):
             report_only: Report refusals instead of making them; see the class.
             on_event: Called with each event (`fastapi_stepup.events`).
             transport: Where outbound HTTP goes instead of the network; the seam for tests.
-            clock: Gives epoch seconds.
+            clock: Gives epoch seconds; `time.time` by default.
 
         Raises:
             ConfigurationError: Something cannot be used; the message says what to change.
@@ -200,13 +205,14 @@ class StepUpGuard(SetOnce):
                 is_revoked=is_revoked,
             ),
             emit=emit,
-            clock=clock,
+            clock=clock or _epoch_seconds,
         )
         parts = factory.make(transport, static_keys)
         return cls(
             verifier=parts.verifier,
             descope=parts.descope,
-            credentials=CredentialReader(
+            credentials=reader_from(
+                credentials,
                 session_cookie=session_cookie,
                 refresh_cookie=refresh_cookie,
                 allowed_origins=allowed_origins,
@@ -242,6 +248,9 @@ class StepUpGuard(SetOnce):
     async def verify(self, token: str) -> Claims:
         """Return the claims of a session token; see `TokenVerifier.verify`.
 
+        For a token that belongs to a connection, `authorize(connection, policy, token=…)` is
+        better: it refuses in the way that the connection can take.
+
         Raises:
             InvalidToken: A check failed.
             KeysUnavailable: No key set can be had.
@@ -253,63 +262,104 @@ class StepUpGuard(SetOnce):
         try:
             return await verdict
         except StepUpError as error:
+            logger.debug("Refused: %s.", error.log_line)
             error.bind(realm=self.realm)
             raise
 
     async def authorize(
-        self, connection: HTTPConnection, policy: StepUpPolicy | None = None
+        self,
+        connection: HTTPConnection,
+        policy: StepUpPolicy | None = None,
+        *,
+        token: str | None = None,
     ) -> Claims:
         """Return the claims of the session that *connection* presents, if it meets *policy*.
 
-        The claims are kept in the scope: `claims_from` reads them, and a second call for the same
-        request verifies nothing again while the token lives, but always asks the policy.
+        - The claims are kept in the scope, where `claims_from` reads them. A second call for the
+          same request verifies nothing again while the token lives, but always asks the policy.
+        - The mounted helper routes of this guard are let through with a session alone, whatever the
+          policy: a dependency of the whole app must not close the way to step up.
+
+        A token that comes in the first message of a WebSocket, or in a subprotocol, is given as
+        *token*. Later calls and `recheck` for this connection use it too:
+
+        ```python
+        await websocket.accept()
+        await guard.authorize(websocket, policy, token=await websocket.receive_text())
+        ```
 
         Args:
             connection: A request or a WebSocket.
             policy: What the session must meet; `None` asks for a session only.
+            token: The session token, where it is in no header field. It needs no same-origin
+                evidence, so do not take it from a cookie.
 
         Raises:
             StepUpError: The refusal to answer with, complete with challenge and helper routes.
             WebSocketException: Instead, with code 1008, for a WebSocket that cannot be answered
                 over HTTP: it is accepted already, or the server lacks the denial extension.
         """
+        if token is not None:
+            keep_token(connection, self, Secret(token))
+            drop_claims(connection, self)
+            del token
         try:
             claims = await self._claims(connection)
         except StepUpError as error:
             raise self.refusals.shaped(connection, error) from None
         if policy is not None:
-            try:
-                policy.enforce(claims, now=self.clock())
-            except StepUpError as error:
-                if not self.refusals.is_reported(error.code):
-                    raise self.refusals.shaped(connection, error) from None
-        if connection.scope["type"] == "websocket":
-            keep_policy(connection, self, policy)
+            self._enforce(connection, policy, claims)
+        keep_policy(connection, self, policy)
         return claims
 
-    async def recheck(self, websocket: WebSocket) -> Claims:
-        """Return the claims of a long-lived WebSocket if it would still be let in now.
+    def _enforce(self, connection: HTTPConnection, policy: StepUpPolicy, claims: Claims) -> None:
+        try:
+            policy.enforce(claims, now=self.clock())
+        except StepUpRequired as error:
+            if self.refusals.leads_to_step_up(connection):
+                return
+            refusal: StepUpError = error
+        except StepUpError as error:
+            refusal = error
+        else:
+            return
+        if not self.refusals.is_reported(refusal.code):
+            raise self.refusals.shaped(connection, refusal, policy=policy, claims=claims)
 
-        Verifies the token of the handshake again (it may have expired, its key may be revoked) and
-        asks every policy again that let this connection in (a step-up may have become too old).
-        Call it before each sensitive message, or now and then.
+    async def recheck(self, connection: HTTPConnection) -> Claims:
+        """Return the claims of a long-lived connection if it would still be let in now.
+
+        For WebSockets, and for replies that are streamed. Verifies the token again (it may have
+        expired, its key may be revoked) and asks every policy again that let this connection in (a
+        step-up may have become too old). Call it before each sensitive message, or now and then.
+
+        ```python
+        async def stream(request: Request) -> AsyncIterator[str]:
+            async for event in events():
+                try:
+                    await guard.recheck(request)
+                except StepUpError:
+                    return  # The reply has started: it can only end.
+                yield event
+        ```
 
         Raises:
             WebSocketException: It would not; code 1008, with the problem code as its reason.
-            StepUpError: Instead, before the WebSocket is accepted, as `authorize`.
+            StepUpError: Instead, for a request, and for a WebSocket that is not accepted yet.
             LookupError: This guard never let the connection in.
         """
-        policies = asked_policies(websocket, self)
+        policies = asked_policies(connection, self)
         if policies is None:
-            msg = "recheck asks again what authorize asked before: authorize the WebSocket first."
+            kind = "WebSocket" if connection.scope["type"] == "websocket" else "request"
+            msg = f"recheck asks again what authorize asked before: authorize the {kind} first."
             raise LookupError(msg)
         try:
-            claims = await self._verified(websocket, self._parts)
+            claims = await self._verified(connection, self._parts)
         except StepUpError as error:
-            drop_claims(websocket, self)
-            raise self.refusals.shaped(websocket, error) from None
+            drop_claims(connection, self)
+            raise self.refusals.shaped(connection, error) from None
         for policy in policies:
-            await self.authorize(websocket, policy)
+            await self.authorize(connection, policy)
         return claims
 
     async def _claims(self, connection: HTTPConnection) -> Claims:
@@ -325,7 +375,11 @@ class StepUpGuard(SetOnce):
         return claims
 
     async def _verified(self, connection: HTTPConnection, parts: GuardParts) -> Claims:
-        claims = await parts.verifier.verify(self.credentials.token(connection))
+        given = kept_token(connection, self)
+        pending = parts.verifier.verify(
+            self.credentials.token(connection) if given is None else given
+        )
+        claims = await pending
         keep_claims(connection, self, parts, claims)
         return claims
 
@@ -396,3 +450,8 @@ class StepUpGuard(SetOnce):
 
     def __repr__(self) -> str:
         return f"StepUpGuard(project_id={self.project_id!r})"
+
+
+def _epoch_seconds() -> float:
+    """Return the time. Looked up at each call, so that tests may freeze it."""
+    return time.time()

@@ -1,6 +1,6 @@
 """Refusals: the realm, the way to step up and the WebSocket close of an error."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,13 +14,18 @@ from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup._log import logger
 from fastapi_stepup._options import flag
 from fastapi_stepup.challenge import Challenge
+from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError, StepUpError, StepUpRequired
 from fastapi_stepup.events import ReportOnly
 from fastapi_stepup.guard.paths import paths_of
+from fastapi_stepup.policy.alternative import Clause, unmet_clauses
+from fastapi_stepup.policy.policy import StepUpPolicy
+from fastapi_stepup.providers.descope.amr import can_prove, is_machine
 
 POLICY_VIOLATION: Final = 1008
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 
+_OTP: Final = "otp"
 _DENIAL: Final = "websocket.http.response"
 
 
@@ -31,36 +36,86 @@ class StepUpEndpoints:
     Args:
         methods: What challenges list, in order.
         uris: For each kind of method the names of its routes, by what a challenge calls them.
-        status_name: The name of the status route, if challenges shall name it.
+        status_name: The name of the status route.
         flow_id: The Descope flow that front ends may run instead, if any.
+        further_names: Names of further routes that a caller needs in order to step up.
     """
 
     methods: tuple[str, ...]
     uris: Mapping[str, Mapping[str, str]]
-    status_name: str | None
-    flow_id: str | None
+    status_name: str
+    flow_id: str | None = None
+    further_names: tuple[str, ...] = ()
 
-    def described(self, connection: HTTPConnection) -> dict[str, Any] | None:
-        """Return the problem's `step_up` member; `None` where the routes are not in the app."""
-        names = [name for uris in self.uris.values() for name in uris.values()]
-        if self.status_name is not None:
-            names.append(self.status_name)
-        paths = paths_of(connection, *names)
-        return None if paths is None else self._member(dict(zip(names, paths, strict=True)).get)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all routes that challenges point to."""
+        return (*(name for uris in self.uris.values() for name in uris.values()), self.status_name)
 
-    def _member(self, path_of: Callable[[str], str | None]) -> dict[str, Any]:
-        paths = {
-            method: {uri: path_of(name) for uri, name in names.items()}
-            for method, names in self.uris.items()
+    def has(self, route: object) -> bool:
+        """Return whether *route* is one of these."""
+        name = getattr(route, "name", None)
+        return name in self.names or name in self.further_names
+
+    def methods_for(self, policy: StepUpPolicy | None, claims: Claims | None) -> tuple[str, ...]:
+        """Return the methods by which the user of *claims* could come to meet *policy*.
+
+        - None for an access key, which has no user.
+        - Those that prove an `amr` value that the session lacks. None for an alternative of which
+          they could prove a part only.
+        - Where the session lacks no value: those that prove one again, else all.
+        - Does not know which methods the user has enrolled: the status route does.
+        """
+        if claims is not None and is_machine(claims):
+            return ()
+        if policy is None:
+            return self.methods
+        known = () if claims is None else claims.amr
+        leading: set[str] = set()
+        for alternative in policy.alternatives:
+            leading |= self._leading_to(alternative.amr, known)
+        return tuple(method for method in self.methods if method in leading)
+
+    def _leading_to(self, clauses: tuple[Clause, ...], known: tuple[str, ...]) -> set[str]:
+        unmet = unmet_clauses(clauses, known)
+        proving = [
+            {method for method in self.methods if can_prove(method, clause, known)}
+            for clause in unmet or clauses
+        ]
+        if unmet and not all(proving):
+            return set()
+        return set().union(*proving) or set(self.methods)
+
+    def described(
+        self, connection: HTTPConnection, methods: Sequence[str]
+    ) -> dict[str, Any] | None:
+        """Return the problem's `step_up` member; `None` where the routes are not in the app.
+
+        Args:
+            connection: The refused request.
+            methods: What to offer of `methods`.
+        """
+        paths = paths_of(connection, *self.names)
+        if paths is None:
+            return None
+        path_of = dict(zip(self.names, paths, strict=True))
+        # The contract's two members are those of OTP, whose methods are its deliveries; every other
+        # method is under its own name.
+        kinds = {method if method in self.uris else _OTP for method in methods}
+        offered = {
+            kind: {uri: path_of[name] for uri, name in names.items()}
+            for kind, names in self.uris.items()
+            if kind in kinds
         }
-        # The contract's two members are those of OTP; every other method is under its own name.
-        member: dict[str, Any] = {**paths.pop("otp", {}), "methods": list(self.methods)}
-        if self.status_name is not None:
-            member["status_uri"] = path_of(self.status_name)
+        member: dict[str, Any] = {
+            **offered.pop(_OTP, {}),
+            "methods": list(methods),
+            "status_uri": path_of[self.status_name],
+        }
         if self.flow_id is not None:
             member["flow_id"] = self.flow_id
-        if paths:
-            member["uris"] = paths
+        if offered:
+            member["uris"] = offered
         return member
 
 
@@ -84,6 +139,11 @@ class Refusals(SetOnce):
         self._emit = emit
         self._endpoints: list[StepUpEndpoints] = []
 
+    @property
+    def endpoints(self) -> tuple[StepUpEndpoints, ...]:
+        """The helper routers that exist, mounted in an app or not."""
+        return tuple(self._endpoints)
+
     def mount(self, endpoints: StepUpEndpoints) -> None:
         """Let challenges point to a helper router, wherever its routes are in the app."""
         self._endpoints.append(endpoints)
@@ -99,16 +159,41 @@ class Refusals(SetOnce):
             self._emit(ReportOnly(code))
         return self.report_only
 
+    def leads_to_step_up(self, connection: HTTPConnection) -> bool:
+        """Return whether *connection* is for one of the mounted helper routes.
+
+        A step-up asked there, by a dependency of the app or of a parent router, could never be
+        done. The routes themselves ask for a session. Goes by the route that serves the request, so
+        it is false wherever routing is still to come.
+        """
+        route = connection.scope.get("route")
+        return any(endpoints.has(route) for endpoints in self._endpoints)
+
     def shaped(
-        self, connection: HTTPConnection, error: StepUpError
+        self,
+        connection: HTTPConnection,
+        error: StepUpError,
+        *,
+        policy: StepUpPolicy | None = None,
+        claims: Claims | None = None,
     ) -> StepUpError | WebSocketException:
         """Return what to raise for *error*: complete, and in the way that *connection* can take.
 
-        A WebSocket that cannot be answered over HTTP gets close code 1008 and the problem code: it
-        is accepted already, or the server lacks the denial extension.
+        Logs the reason at DEBUG. A WebSocket that cannot be answered over HTTP gets close code 1008
+        and the problem code: it is accepted already, or the server lacks the denial extension.
+
+        Args:
+            connection: The refused request or WebSocket.
+            error: Why it is refused.
+            policy: The policy that is not met, if it is that.
+            claims: Whose session does not meet it.
         """
-        step_up = self._step_up_member(connection) if isinstance(error, StepUpRequired) else None
-        error.bind(realm=self.realm, **({} if step_up is None else {"step_up": step_up}))
+        logger.debug("Refused: %s.", error.log_line)
+        members: dict[str, Any] = {}
+        if isinstance(error, StepUpRequired):
+            step_up = self._step_up_member(connection, policy, claims)
+            members = {} if step_up is None else {"step_up": step_up}
+        error.bind(realm=self.realm, **members)
         if connection.scope["type"] == "websocket":
             state = getattr(connection, "application_state", WebSocketState.CONNECTING)
             if state is not WebSocketState.CONNECTING or not can_be_answered(connection.scope):
@@ -119,10 +204,16 @@ class Refusals(SetOnce):
         # The frames it went through hold the token, which error reporters collect.
         return error.with_traceback(None)
 
-    def _step_up_member(self, connection: HTTPConnection) -> dict[str, Any] | None:
-        """Return where to step up, as paths of this app."""
+    def _step_up_member(
+        self, connection: HTTPConnection, policy: StepUpPolicy | None, claims: Claims | None
+    ) -> dict[str, Any] | None:
+        """Return where this caller can step up, as paths of this app.
+
+        `None` where no mounted method leads the caller to what the policy asks for.
+        """
         for endpoints in self._endpoints:
-            member = endpoints.described(connection)
+            methods = endpoints.methods_for(policy, claims)
+            member = endpoints.described(connection, methods) if methods else None
             if member is not None:
                 return member
         return None

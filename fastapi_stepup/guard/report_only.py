@@ -27,6 +27,5 @@ async def authorize_or_report(
         code = refusal.code if isinstance(refusal, StepUpError) else refusal.reason
         if not guard.refusals.is_reported(code):
             raise
-    if connection.scope["type"] == "websocket":
-        keep_policy(connection, guard, policy)
+    keep_policy(connection, guard, policy)
     return None

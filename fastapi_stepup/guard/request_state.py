@@ -8,12 +8,14 @@ from typing import Final
 
 from starlette.requests import HTTPConnection
 
+from fastapi_stepup._secret import Secret
 from fastapi_stepup.claims import CLAIMS_SCOPE_KEY, Claims
 from fastapi_stepup.guard.credentials import header_fields
 from fastapi_stepup.policy.policy import StepUpPolicy
 
 PRESENTED_SCOPE_KEY: Final = "fastapi_stepup.presented"
 POLICIES_SCOPE_KEY: Final = "fastapi_stepup.policies"
+TOKENS_SCOPE_KEY: Final = "fastapi_stepup.tokens"
 
 
 def kept_claims(connection: HTTPConnection, owner: object, verified_by: object) -> Claims | None:
@@ -46,11 +48,32 @@ def drop_claims(connection: HTTPConnection, owner: object) -> None:
     connection.scope[CLAIMS_SCOPE_KEY] = {g: c for g, c in known.items() if g is not owner}
 
 
+def keep_token(connection: HTTPConnection, owner: object, token: Secret | None) -> None:
+    """Keep a token that came in another way than the header fields: *owner* takes it from now on.
+
+    `None` forgets an earlier one.
+    """
+    known = connection.scope.get(TOKENS_SCOPE_KEY, {})
+    presented = _credential_fingerprint(connection, None)
+    connection.scope[TOKENS_SCOPE_KEY] = {**known, owner: (presented, token)}
+
+
+def kept_token(connection: HTTPConnection, owner: object) -> str | None:
+    """Return the token that *owner* kept for this connection, not for one that it was copied to."""
+    presented, token = connection.scope.get(TOKENS_SCOPE_KEY, {}).get(owner, (None, None))
+    if token is None or presented != _credential_fingerprint(connection, None):
+        return None
+    kept: str = token
+    return kept
+
+
 def keep_policy(connection: HTTPConnection, owner: object, policy: StepUpPolicy | None) -> None:
     """Keep that *owner* let the connection in by *policy*; `None` stands for a session alone."""
     known = connection.scope.get(POLICIES_SCOPE_KEY, {})
-    asked = known.get(owner, frozenset()) | ({policy} if policy is not None else set())
-    connection.scope[POLICIES_SCOPE_KEY] = {**known, owner: asked}
+    asked = known.get(owner)
+    if asked is None or (policy is not None and policy not in asked):
+        more = frozenset() if policy is None else frozenset({policy})
+        connection.scope[POLICIES_SCOPE_KEY] = {**known, owner: more | (asked or frozenset())}
 
 
 def asked_policies(connection: HTTPConnection, owner: object) -> frozenset[StepUpPolicy] | None:

@@ -99,7 +99,8 @@ async def test_call_under_way_keeps_its_parts(descope: DescopeEmulator) -> None:
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             asked.set()
             await answer.wait()
-            return await descope.transport.handle_async_request(request)
+            response: httpx.Response = await descope.transport.handle_async_request(request)
+            return response
 
     guard = StepUpGuard.for_descope(PROJECT, transport=Slow())
     token = descope.step_up(ANN).session_token

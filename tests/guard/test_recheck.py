@@ -1,7 +1,6 @@
-"""`guard.recheck`: what let a WebSocket in is asked again while it lives."""
+"""StepUpGuard.recheck: what let a connection in is asked again while it lives."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
 import anyio
@@ -10,6 +9,7 @@ from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.exceptions import WebSocketException
 from starlette.requests import Request
+from starlette.responses import StreamingResponse
 from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -23,21 +23,10 @@ from fastapi_stepup import (
     StepUpPolicy,
     claims_from,
 )
+from fastapi_stepup.errors import InvalidToken, StepUpError, StepUpRequired
 from fastapi_stepup.testing import DescopeEmulator
+from tests.guard.connections import ANN, PROJECT, Clock
 from tests.support.attack_requests import Sent
-
-ANN = "ann@example.com"
-PROJECT = "P2abcdefghijklmnopqrstuvwxyz"
-
-
-class Clock:
-    """The real time, and some more."""
-
-    ahead = 0.0
-
-    def __call__(self) -> float:
-        """Return epoch seconds."""
-        return time.time() + self.ahead
 
 
 @pytest.fixture
@@ -109,7 +98,7 @@ def test_a_socket_is_closed_when_it_would_not_be_let_in(
     guard: StepUpGuard,
     descope: DescopeEmulator,
 ) -> None:
-    """MW-042: with 1008 and the problem code, at the first message after the moment."""
+    """With 1008 and the problem code, at the first message after the moment."""
     ann = descope.step_up(ANN)
     client = TestClient(build(guard))
 
@@ -128,7 +117,7 @@ def test_a_socket_is_closed_when_it_would_not_be_let_in(
 def test_a_token_that_has_expired_does_not_open_a_socket(
     guard: StepUpGuard, descope: DescopeEmulator
 ) -> None:
-    """MW-042: not even its handshake passes."""
+    """Not even its handshake passes."""
     headers = descope.step_up(ANN, expires_in=-10).headers
 
     websocket = TestClient(by_dependency(guard)).websocket_connect("/ws", headers=headers)
@@ -202,12 +191,73 @@ async def test_a_socket_that_nobody_let_in_cannot_be_rechecked(
 
 
 @pytest.mark.anyio
-async def test_a_request_remembers_no_policies(
-    guard: StepUpGuard, descope: DescopeEmulator
+@pytest.mark.parametrize("policy", [None, StepUpPolicy(max_age="5m")], ids=["session", "step-up"])
+async def test_a_request_can_be_rechecked(
+    policy: StepUpPolicy | None, guard: StepUpGuard, descope: DescopeEmulator, clock: Clock
 ) -> None:
-    """A request is over before anything expires, so only WebSockets keep what let them in."""
-    request = Request(Sent("/", fields=tuple(descope.step_up(ANN).headers.items())).scope)
-    await guard.authorize(request, StepUpPolicy())
+    """A streamed reply lives long too: token and policy are asked again."""
+    ann = descope.step_up(ANN, expires_in=900)
+    request = Request(Sent("/", fields=tuple(ann.headers.items())).scope)
+    with pytest.raises(LookupError, match="authorize the request first"):
+        await guard.recheck(request)
+    await guard.authorize(request, policy)
 
-    with pytest.raises(LookupError):
-        await guard.recheck(request)  # type: ignore[arg-type]
+    assert (await guard.recheck(request)).subject == ann.user_id
+    clock.ahead = 301
+    if policy is None:
+        await guard.recheck(request)
+    else:
+        with pytest.raises(StepUpRequired):
+            await guard.recheck(request)
+    clock.ahead = 1000
+    with pytest.raises(InvalidToken):
+        await guard.recheck(request)
+
+
+def streaming_app(guard: StepUpGuard, clock: Clock) -> FastAPI:
+    """Return an app with a stream that rechecks before each event, 200 seconds apart."""
+    app = FastAPI()
+    stepped_up = Depends(RequireStepUp(guard, max_age="5m"))
+
+    @app.get("/events", dependencies=[stepped_up])
+    async def events(request: Request) -> StreamingResponse:
+        async def stream() -> AsyncIterator[str]:
+            for number in range(5):
+                try:
+                    await guard.recheck(request)
+                except StepUpError as refusal:
+                    yield f"end: {refusal.code}"
+                    return
+                yield f"{number} "
+                clock.ahead += 200
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    return app
+
+
+def test_a_stream_ends_when_the_step_up_is_too_old(
+    guard: StepUpGuard, descope: DescopeEmulator, clock: Clock
+) -> None:
+    """By then the reply has started, so that the handler can only end it."""
+    app = streaming_app(guard, clock)
+
+    text = TestClient(app).get("/events", headers=descope.step_up(ANN).headers).text
+
+    assert text == "0 1 end: insufficient_user_authentication"
+
+
+@pytest.mark.anyio
+async def test_authorize_refuses_after_a_recheck_that_failed(
+    guard: StepUpGuard, descope: DescopeEmulator, clock: Clock
+) -> None:
+    """Nothing is left in the scope that could pass, or break."""
+    request = Request(Sent("/", fields=tuple(descope.step_up(ANN).headers.items())).scope)
+    await guard.authorize(request)
+    clock.ahead = 1000
+
+    for _ in range(2):
+        with pytest.raises(InvalidToken):
+            await guard.recheck(request)
+        with pytest.raises(InvalidToken):
+            await guard.authorize(request)

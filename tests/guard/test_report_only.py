@@ -19,11 +19,12 @@ from fastapi_stepup import (
     StepUpRule,
     requires_step_up,
 )
+from fastapi_stepup.errors import StepUpRequired, Unauthenticated
 from fastapi_stepup.events import Event, ReportOnly
+from fastapi_stepup.guard.report_only import authorize_or_report
 from fastapi_stepup.testing import DescopeEmulator
+from tests.guard.connections import ANN, PROJECT, request_with
 from tests.support.attack_requests import SECRET, anything
-
-ANN = "ann@example.com"
 
 
 @pytest.fixture
@@ -180,3 +181,44 @@ def test_the_log_has_no_token(
         client.get("/", headers={"Authorization": f"Bearer {token}"})
 
     assert [token for token in tokens if token in caplog.text] == []
+
+
+@pytest.mark.anyio
+async def test_guard_that_enforces_refuses(descope: DescopeEmulator) -> None:
+    """An entry point that owes nobody claims refuses all the same."""
+    guard, ann = StepUpGuard.for_descope(PROJECT), descope.step_up(ANN, age=100)
+
+    with descope.attach(guard):
+        request = request_with(ann.headers)
+        claims = await authorize_or_report(guard, request, StepUpPolicy(max_age=200))
+        assert claims is not None
+        assert claims.subject == ann.user_id
+        with pytest.raises(StepUpRequired):
+            await authorize_or_report(guard, request_with(ann.headers), StepUpPolicy(max_age=60))
+        with pytest.raises(Unauthenticated):
+            await authorize_or_report(guard, request_with({}))
+
+
+@pytest.mark.anyio
+async def test_report_only_lets_pass_and_says_so(
+    descope: DescopeEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A policy is only reported; but what owes claims still asks for a session."""
+    events: list[Event] = []
+    guard = StepUpGuard.for_descope(PROJECT, report_only=True, on_event=events.append)
+    assert guard.health().report_only
+    with descope.attach(guard):
+        plain = request_with(descope.sign_in(ANN).headers)
+        assert (await guard.authorize(plain, StepUpPolicy())).stepped_up is False
+        assert await authorize_or_report(guard, plain, StepUpPolicy()) is not None
+        assert await authorize_or_report(guard, request_with({}), StepUpPolicy()) is None
+        with pytest.raises(Unauthenticated):
+            await guard.authorize(request_with({}), StepUpPolicy())
+
+    assert [event.code for event in events if isinstance(event, ReportOnly)] == [
+        "insufficient_user_authentication",
+        "insufficient_user_authentication",
+        "unauthenticated",
+    ]
+    assert "step-up is not enforced" in caplog.text
+    assert caplog.text.count("a request passed that enforcement answers") == 3

@@ -12,6 +12,7 @@ import fastapi_stepup
 NAMES = [
     "Challenge",
     "Claims",
+    "CredentialReader",
     "DescopeClient",
     "GuardedRoute",
     "JWKSCache",

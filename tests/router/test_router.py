@@ -390,7 +390,7 @@ def test_refusals_of_the_refresh_token_name_the_realm(ann: Caller) -> None:
 
 def test_two_refresh_cookies_are_ambiguous(ann: Caller) -> None:
     """One of them may have been planted by a sister site."""
-    cookies = f"DSR={ann.tokens.refresh_token}; DSR={ann.tokens.refresh_token}"
+    cookies = f"DSR={ann.tokens.refresh_token}; DSR={ann.tokens.refresh_token}x"
     headers = ann.tokens.headers | {"Cookie": cookies}
 
     response = ann.client.post(START, headers=headers, json={"delivery": "email"})

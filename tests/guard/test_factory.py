@@ -1,0 +1,207 @@
+"""StepUpGuard: what its options become."""
+
+import logging
+from typing import Any
+
+import httpx
+import pytest
+
+from fastapi_stepup import (
+    StepUpGuard,
+)
+from fastapi_stepup.errors import (
+    ConfigurationError,
+    DescopeUnavailable,
+    KeysUnavailable,
+)
+from fastapi_stepup.testing import DescopeEmulator
+from tests.guard.connections import ANN, PROJECT
+
+REGIONAL = "Puse1" + 27 * "a"
+
+
+def test_project_comes_from_the_argument_or_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The argument wins over `DESCOPE_PROJECT_ID`, whose blanks are forgiven."""
+    monkeypatch.setenv("DESCOPE_PROJECT_ID", f" {PROJECT}\n")
+
+    assert StepUpGuard.for_descope().project_id == PROJECT
+    assert StepUpGuard.for_descope("P1").project_id == "P1"
+
+
+def test_base_url_comes_from_the_argument_the_variable_or_the_project(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """First what is given, then `DESCOPE_BASE_URI`, then Descope's host in the project's region."""
+    assert StepUpGuard.for_descope(PROJECT).base_url == "https://api.descope.com"
+    assert StepUpGuard.for_descope(REGIONAL).base_url == "https://api.use1.descope.com"
+    monkeypatch.setenv("DESCOPE_BASE_URI", "https://auth.example.com/")
+    assert StepUpGuard.for_descope(REGIONAL).base_url == "https://auth.example.com"
+    given = StepUpGuard.for_descope(PROJECT, base_url="https://id.example.com")
+    assert given.base_url == "https://id.example.com"
+    assert given.keys.url == f"https://id.example.com/v2/keys/{PROJECT}"
+    monkeypatch.setenv("DESCOPE_BASE_URI", "")
+    assert StepUpGuard.for_descope(PROJECT).base_url == "https://api.descope.com"
+
+
+@pytest.mark.parametrize(
+    "project_id",
+    [
+        None,
+        "",
+        " ",
+        f"{PROJECT}\n",
+        "../../x",
+        "x/../../keys",
+        "x?y",
+        "x#y",
+        "P2%2f",
+        "P2:x",
+        "\uff302",
+        1000 * "P",
+        42,
+    ],
+)
+def test_missing_or_malformed_project_id_says_where_to_find_it(
+    project_id: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but an id goes into a path or a host; the message names both ways to give it."""
+    monkeypatch.delenv("DESCOPE_PROJECT_ID", raising=False)
+
+    with pytest.raises(ConfigurationError, match=r"DESCOPE_PROJECT_ID.*Project Settings"):
+        StepUpGuard.for_descope(project_id)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "http://api.descope.com",
+        "http://127.0.0.1.example.com",
+        "http://0.0.0.0:8085",
+        "ftp://api.descope.com",
+        "https://",
+        "https://ann@api.descope.com",
+        "https://api.descope.com?x=1",
+        "https://api.descope.com#x",
+        "https://api.descope.com\n",
+        "api.descope.com",
+        "",
+        42,
+    ],
+)
+def test_bad_base_url_says_what_is_accepted(base_url: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what is accepted, and names the argument or the variable at fault."""
+    with pytest.raises(ConfigurationError, match="base_url must be an https URL such as"):
+        StepUpGuard.for_descope(PROJECT, base_url=base_url)
+    monkeypatch.setenv("DESCOPE_BASE_URI", "http://api.descope.com")
+    with pytest.raises(ConfigurationError, match="DESCOPE_BASE_URI must be an https URL"):
+        StepUpGuard.for_descope(PROJECT)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "hint"),
+    [
+        pytest.param("leeway", -1, "from 0 to 60", id="negative-leeway"),
+        pytest.param("leeway", 61, "from 0 to 60", id="long-leeway"),
+        pytest.param("leeway", "5s", "from 0 to 60", id="leeway-text"),
+        pytest.param("leeway", float("nan"), "from 0 to 60", id="leeway-nan"),
+        pytest.param("leeway", True, "from 0 to 60", id="leeway-bool"),
+        pytest.param("keys_ttl", 1, "from 60 to", id="short-ttl"),
+        pytest.param("keys_ttl", float("inf"), "from 60 to", id="endless-ttl"),
+        pytest.param("keys_max_stale", 100, "at least ttl", id="hard-below-soft"),
+        pytest.param("algorithms", ("none",), "RS256", id="no-algorithm"),
+        pytest.param("algorithms", ("RS256", "HS256"), "RS256", id="symmetric"),
+        pytest.param("algorithms", "RS256", "RS256", id="algorithms-text"),
+        pytest.param("issuers", "https://a", "exact strings", id="issuers-text"),
+        pytest.param("issuers", ("*",), "exact strings", id="issuer-wildcard"),
+        pytest.param("audience", (), "at least one", id="empty-audience"),
+        pytest.param("realm", 'a"\n', "printable ASCII", id="realm-with-newline"),
+        pytest.param("realm", 5, "printable ASCII", id="realm-number"),
+        pytest.param("session_cookie", "D S", "cookie name", id="cookie-name"),
+        pytest.param("refresh_cookie", "DS", "must differ", id="one-cookie-for-both"),
+        pytest.param("allowed_origins", "https://a", "tuple of origins", id="origins-text"),
+        pytest.param("max_token_size", 1, "1024", id="token-size"),
+        pytest.param("warmup", "eager", "best-effort", id="warmup"),
+        pytest.param("warmup", [], "best-effort", id="warmup-list"),
+        pytest.param("report_only", "no", "True or False", id="report-only-text"),
+        pytest.param("transport", httpx.HTTPTransport(), "AsyncBaseTransport", id="transport"),
+    ],
+)
+def test_bad_option_says_what_to_change(option: str, value: Any, hint: str) -> None:
+    """Wrong configuration fails at construction, with what can be used instead."""
+    options: dict[str, Any] = {option: value}
+
+    with pytest.raises(ConfigurationError, match=hint):
+        StepUpGuard.for_descope(PROJECT, **options)
+
+
+@pytest.mark.parametrize("option", ["audiance", "verify", "auto_error", "verify_signature"])
+def test_unknown_option_is_a_type_error(option: str) -> None:
+    """A typo is never ignored, and there is no switch that turns verification off."""
+    options: dict[str, Any] = {option: False}
+
+    with pytest.raises(TypeError, match=option):
+        StepUpGuard.for_descope(PROJECT, **options)
+
+
+@pytest.mark.anyio
+async def test_descope_gets_more_time_than_the_key_endpoint() -> None:
+    """Sending a message takes a while; without keys every request waits."""
+    patience = {}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        patience[request.url.path] = request.extensions["timeout"]["read"]
+        return httpx.Response(500)
+
+    guard = StepUpGuard.for_descope(PROJECT, transport=httpx.MockTransport(answer))
+    token = DescopeEmulator(PROJECT).sign_in(ANN).session_token
+    with pytest.raises(KeysUnavailable):
+        await guard.verify(token)
+    with pytest.raises(DescopeUnavailable):
+        await guard.descope.me(token)
+
+    assert patience == {f"/v2/keys/{PROJECT}": 3, "/v1/auth/me": 10}
+
+
+@pytest.mark.anyio
+async def test_static_keys_need_no_network(descope: DescopeEmulator) -> None:
+    """With the key set given, nothing is ever fetched."""
+    unreachable = httpx.MockTransport(lambda _: httpx.Response(500))
+    keys = {"keys": [descope.signing_key.jwk]}
+    guard = StepUpGuard.for_descope(PROJECT, static_keys=keys, transport=unreachable)
+    ann = descope.step_up(ANN)
+
+    assert (await guard.verify(ann.session_token)).subject == ann.user_id
+
+
+def test_construction_warns_once_about_plain_http(caplog: pytest.LogCaptureFixture) -> None:
+    """Plain http on loopback is for development, and says so once, not per request (OB-011)."""
+    caplog.set_level(logging.WARNING)
+    for _ in range(2):
+        StepUpGuard.for_descope(PROJECT, base_url="http://127.0.0.1:61235")
+
+    assert caplog.text.count("plain http") == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        pytest.param(part, name, id=f"CF-009-{part or 'guard'}-{name}")
+        for part, names in {
+            "": ("project_id", "base_url", "verifier", "keys", "descope", "report_only", "realm"),
+            "keys": ("url", "ttl", "algorithms"),
+            "descope": ("project_id", "base_url"),
+            "credentials": ("session_cookie", "allowed_origins"),
+            "verifier": ("leeway", "audience", "issuers"),
+        }.items()
+        for name in names
+    ],
+)
+def test_settings_hold(guard: StepUpGuard, part: str, name: str) -> None:
+    """What guards a route cannot be loosened while it runs."""
+    owner = getattr(guard, part) if part else guard
+    before = getattr(owner, name)
+    with pytest.raises(AttributeError, match="immutable"):
+        setattr(owner, name, None)
+    with pytest.raises(AttributeError, match="immutable"):
+        delattr(owner, name)
+    assert getattr(owner, name) is before

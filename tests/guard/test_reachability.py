@@ -1,0 +1,331 @@
+"""Refusals: a caller is invited only to a step-up that leads to what the route asks for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.testclient import TestClient
+
+from fastapi_stepup import RequireSession, RequireStepUp, StepUpGuard, StepUpPolicy, stepup_router
+from fastapi_stepup.testing import DescopeEmulator, assert_step_up_challenge
+from tests.guard.connections import ANN, PROJECT
+
+EVERY_METHOD = ("otp", "totp", "magiclink", "enchantedlink", "passkey", "oauth", "sso", "notp")
+PAGES = ("https://shop.example/step-up",)
+DELIVERIES = ["email", "sms", "voice", "whatsapp"]
+
+
+def pay() -> None:
+    """Never reached."""
+
+
+def step_up_member(
+    guard: StepUpGuard, policy: StepUpPolicy, headers: dict[str, str], **options: Any
+) -> dict[str, Any] | None:
+    """Return what the challenge of a route under *policy* says about helper routes."""
+    app = FastAPI()
+    app.include_router(stepup_router(guard, redirect_uris=PAGES, limits=None, **options))
+    app.get("/pay", dependencies=[Depends(RequireStepUp(guard, policy=policy))])(pay)
+    problem = assert_step_up_challenge(TestClient(app).get("/pay", headers=headers))
+    member: dict[str, Any] | None = problem.get("step_up")
+    return member
+
+
+@pytest.mark.parametrize(
+    ("asked", "session", "offered"),
+    [
+        pytest.param([], ("email",), [*DELIVERIES, *EVERY_METHOD[1:]], id="anything"),
+        pytest.param(["email"], ("email",), ["email", "magiclink", "enchantedlink"], id="email"),
+        pytest.param(["sms"], ("email",), ["sms", "magiclink"], id="sms"),
+        pytest.param(["voice"], ("email",), ["voice"], id="voice"),
+        pytest.param(["whatsapp"], ("email",), ["whatsapp", "magiclink", "notp"], id="whatsapp"),
+        pytest.param(["webauthn"], ("email",), ["passkey"], id="webauthn"),
+        pytest.param(["totp"], ("email",), ["totp"], id="totp"),
+        pytest.param(["oauth"], ("email",), ["oauth"], id="oauth"),
+        pytest.param(["fed"], ("email",), ["sso"], id="fed"),
+        pytest.param(["otp"], ("email",), [*DELIVERIES, "totp"], id="otp"),
+        pytest.param(["totp", "webauthn"], ("email",), ["totp", "passkey"], id="any-of-two"),
+        pytest.param(
+            ["mfa"], ("email",), [*DELIVERIES[1:], "totp", "magiclink", *EVERY_METHOD[4:]], id="mfa"
+        ),
+        pytest.param(["mfa"], (), None, id="mfa-without-a-first-factor"),
+        pytest.param(["mfa"], ("mfa",), [*DELIVERIES, *EVERY_METHOD[1:]], id="the-session-has-mfa"),
+        pytest.param(["pwd"], ("email",), None, id="nothing-proves-it"),
+        pytest.param(
+            ["pwd"], ("pwd",), [*DELIVERIES, *EVERY_METHOD[1:]], id="the-session-has-it-already"
+        ),
+        pytest.param(["webauthn"], ("webauthn",), ["passkey"], id="has-it-and-can-prove-it"),
+    ],
+)
+def test_methods_are_those_that_prove_what_is_asked_for(
+    asked: Sequence[str],
+    session: Sequence[str],
+    offered: list[str] | None,
+    guard: StepUpGuard,
+    descope: DescopeEmulator,
+) -> None:
+    """In the router's order; without any there is no invitation."""
+    headers = dict(descope.sign_in(ANN, amr=session).headers)
+
+    member = step_up_member(guard, StepUpPolicy(amr=asked), headers, methods=EVERY_METHOD)
+
+    assert (None if member is None else member["methods"]) == offered
+
+
+@pytest.mark.parametrize(
+    ("policy", "session", "offered"),
+    [
+        pytest.param(
+            StepUpPolicy(amr="webauthn") | StepUpPolicy(amr="sms"),
+            ("email",),
+            ["sms", "magiclink", "passkey"],
+            id="either",
+        ),
+        pytest.param(
+            StepUpPolicy(amr="webauthn") & StepUpPolicy(amr="totp"),
+            ("email",),
+            ["totp", "passkey"],
+            id="both",
+        ),
+        pytest.param(
+            StepUpPolicy(amr="webauthn") & StepUpPolicy(amr="totp"),
+            ("totp",),
+            ["passkey"],
+            id="the-other-half",
+        ),
+        pytest.param(
+            StepUpPolicy(amr="webauthn") & StepUpPolicy(amr="pwd"), ("email",), None, id="half"
+        ),
+        pytest.param(
+            StepUpPolicy(amr="pwd") | StepUpPolicy(amr="totp"), ("email",), ["totp"], id="one-way"
+        ),
+        pytest.param(
+            StepUpPolicy(amr="webauthn") & StepUpPolicy(amr="pwd"),
+            ("pwd", "webauthn"),
+            ["passkey"],
+            id="has-both-and-can-prove-one",
+        ),
+        pytest.param(
+            StepUpPolicy(amr="webauthn") | StepUpPolicy(max_age="1m", acr="gold"),
+            ("email",),
+            [*DELIVERIES, *EVERY_METHOD[1:]],
+            id="one-way-asks-for-no-amr",
+        ),
+    ],
+)
+def test_methods_lead_to_one_of_the_alternatives(
+    policy: StepUpPolicy,
+    session: Sequence[str],
+    offered: list[str] | None,
+    guard: StepUpGuard,
+    descope: DescopeEmulator,
+) -> None:
+    """Wholly: a part of one is a way to nowhere."""
+    headers = dict(descope.sign_in(ANN, amr=session).headers)
+
+    member = step_up_member(guard, policy, headers, methods=EVERY_METHOD)
+
+    assert (None if member is None else member["methods"]) == offered
+
+
+def test_uris_are_those_of_the_methods(guard: StepUpGuard, descope: DescopeEmulator) -> None:
+    """No client is sent to a route of a method that would not help."""
+    headers = dict(descope.sign_in(ANN).headers)
+
+    member = step_up_member(guard, StepUpPolicy(amr=["webauthn"]), headers, methods=EVERY_METHOD)
+
+    assert member == {
+        "methods": ["passkey"],
+        "status_uri": "/step-up/status",
+        "flow_id": "step-up",
+        "uris": {
+            "passkey": {
+                "start_uri": "/step-up/passkey/start",
+                "finish_uri": "/step-up/passkey/finish",
+            }
+        },
+    }
+
+
+def test_default_router_tells_the_status_route(
+    guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """Where a client learns which of the methods this user has."""
+    member = step_up_member(guard, StepUpPolicy(), dict(descope.sign_in(ANN).headers))
+
+    assert member == {
+        "start_uri": "/step-up/otp/start",
+        "verify_uri": "/step-up/otp/verify",
+        "methods": DELIVERIES,
+        "status_uri": "/step-up/status",
+    }
+
+
+@pytest.mark.parametrize(
+    ("claims", "invited"),
+    [
+        pytest.param({"sub": "U" + 27 * "a"}, True, id="user"),
+        pytest.param({"sub": "K" + 27 * "a"}, False, id="access-key"),
+        pytest.param({"sub": "K" + 27 * "a", "amr": None}, False, id="access-key-without-amr"),
+        pytest.param({"sub": "ann", "dsub": "U" + 27 * "a"}, True, id="user-with-own-subject"),
+        pytest.param({"sub": "bot", "dsub": "K" + 27 * "a"}, False, id="key-with-own-subject"),
+        pytest.param({"sub": "Kate"}, True, id="subject-of-ones-own"),
+        pytest.param({"sub": "K" + 27 * "a", "dsub": 7}, True, id="dsub-number"),
+    ],
+)
+@pytest.mark.parametrize("amr", [(), ("email",)], ids=["step-up", "amr"])
+def test_machine_is_not_invited(
+    claims: dict[str, Any],
+    invited: bool,  # noqa: FBT001
+    amr: tuple[str, ...],
+    guard: StepUpGuard,
+    descope: DescopeEmulator,
+) -> None:
+    """An access key has no user who could prove anything."""
+    headers = {"Authorization": f"Bearer {descope.token(**claims)}"}
+
+    member = step_up_member(guard, StepUpPolicy(amr=amr), headers)
+
+    assert (member is not None) is invited
+
+
+def test_session_of_an_access_key_is_not_invited(
+    guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """As Descope exchanges one."""
+    key = descope.create_access_key()
+    app = FastAPI()
+    app.include_router(stepup_router(guard))
+    app.get("/pay", dependencies=[Depends(RequireStepUp(guard))])(pay)
+
+    answer = TestClient(descope).post(
+        "/v1/auth/accesskey/exchange",
+        headers={"Authorization": f"Bearer {PROJECT}:{key.secret}"},
+        json={},
+    )
+    headers = {"Authorization": f"Bearer {answer.json()['sessionJwt']}"}
+
+    assert "step_up" not in assert_step_up_challenge(TestClient(app).get("/pay", headers=headers))
+
+
+def behind_the_app(guard: StepUpGuard) -> FastAPI:
+    """Ask for step-up in front of everything."""
+    app = FastAPI(dependencies=[Depends(RequireStepUp(guard))])
+    app.include_router(stepup_router(guard, limits=None))
+    app.get("/pay")(pay)
+    return app
+
+
+def behind_a_router(guard: StepUpGuard) -> FastAPI:
+    """Ask for step-up in a parent router."""
+    app = FastAPI()
+    api = APIRouter(dependencies=[Depends(RequireStepUp(guard, max_age="5m", amr=["sms"]))])
+    api.include_router(stepup_router(guard, limits=None))
+    api.get("/pay")(pay)
+    app.include_router(api)
+    return app
+
+
+def behind_the_inclusion(guard: StepUpGuard) -> FastAPI:
+    """Ask for step-up where the router is included."""
+    app = FastAPI()
+    stepped_up = Depends(RequireStepUp(guard))
+    app.include_router(stepup_router(guard, limits=None), dependencies=[stepped_up])
+    app.get("/pay", dependencies=[stepped_up])(pay)
+    return app
+
+
+def behind_a_mount(guard: StepUpGuard) -> FastAPI:
+    """Ask for step-up in front of a mounted app."""
+    app, sub = FastAPI(), behind_the_app(guard)
+    app.mount("", sub)
+    return app
+
+
+APPS = [behind_the_app, behind_a_router, behind_the_inclusion, behind_a_mount]
+
+
+@pytest.mark.parametrize("build", APPS)
+def test_helper_routes_stay_reachable(
+    build: Any, guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """A step-up that is asked of everything can still be done, and is still asked of the rest."""
+    client, ann = TestClient(build(guard)), descope.sign_in(ANN)
+    proof = {"delivery": "email", "refresh_token": ann.refresh_token}
+
+    assert_step_up_challenge(client.get("/pay", headers=ann.headers))
+    started = client.post("/step-up/otp/start", headers=ann.headers, json=proof)
+    assert started.status_code == 200
+    status = client.post(
+        "/step-up/status", headers=ann.headers, json={"refresh_token": ann.refresh_token}
+    )
+    assert status.json()["signed_in"] is True
+    assert client.get("/step-up/status", headers=ann.headers).status_code == 200
+    code = descope.outbox[-1].code
+    verified = client.post(
+        "/step-up/otp/verify", headers=ann.headers, json=proof | {"code": code}
+    ).json()
+    assert verified["stepped_up"] is True
+
+
+@pytest.mark.parametrize("build", APPS)
+def test_helper_routes_still_ask_for_a_session(
+    build: Any, guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """Nothing is opened: without one, with a bad one, or with another guard's step-up."""
+    client = TestClient(build(guard))
+
+    for headers in ({}, {"Authorization": "Bearer x.y.z"}):
+        answer = client.post("/step-up/otp/start", headers=headers, json={"delivery": "email"})
+        assert answer.status_code == 401
+
+
+def test_impersonated_session_is_refused_there_too(
+    guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """An impersonator could obtain the user's code."""
+    headers = {"Authorization": f"Bearer {descope.token(act={'sub': 'U2admin'})}"}
+
+    answer = TestClient(behind_the_app(guard)).post("/step-up/otp/start", headers=headers, json={})
+
+    assert answer.status_code == 403
+
+
+def test_another_guards_step_up_is_asked(descope: DescopeEmulator) -> None:
+    """Only a guard's own helper routes lead to what it asks for."""
+    guard, other = StepUpGuard.for_descope(PROJECT), StepUpGuard.for_descope(PROJECT)
+    app = FastAPI(dependencies=[Depends(RequireStepUp(other))])
+    app.include_router(stepup_router(guard))
+
+    with descope.attach(guard), descope.attach(other):
+        ann = descope.sign_in(ANN)
+        answer = TestClient(app).get("/step-up/status", headers=ann.headers)
+
+    assert answer.status_code == 401
+
+
+def test_route_of_the_apps_own_is_not_let_through(
+    guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """Neither below the helper routes' prefix nor by a method that they do not take."""
+    app = FastAPI(dependencies=[Depends(RequireStepUp(guard))])
+    app.include_router(stepup_router(guard))
+    app.get("/step-up/otp/start")(pay)
+    app.get("/step-up/mine")(pay)
+    client, ann = TestClient(app), descope.sign_in(ANN)
+
+    for path in ("/step-up/otp/start", "/step-up/mine"):
+        assert_step_up_challenge(client.get(path, headers=ann.headers))
+
+
+def test_app_wide_session_closes_nothing(guard: StepUpGuard, descope: DescopeEmulator) -> None:
+    """The helper routes ask for a session anyway."""
+    app = FastAPI(dependencies=[Depends(RequireSession(guard))])
+    app.include_router(stepup_router(guard, limits=None))
+    ann = descope.sign_in(ANN)
+    proof = {"delivery": "email", "refresh_token": ann.refresh_token}
+
+    answer = TestClient(app).post("/step-up/otp/start", headers=ann.headers, json=proof)
+
+    assert answer.status_code == 200

@@ -29,6 +29,7 @@ SUBJECTS: Final[dict[str, tuple[Subject, ...]]] = {
     "rules": (rules.figures,),
     "loopback": (loopback.throughput,),
     "flood": (loopback.flood,),
+    "long paths": (loopback.long_paths,),
     "outage": (outage.figures,),
     "memory": (memory.figures, memory.floods),
 }

@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from benchmarks.material import Material, guard_on, peer
 from benchmarks.requests import app_with
+from fastapi_stepup import StepUpMiddleware, StepUpRule
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,11 +44,16 @@ def serving(material: Material) -> Iterator[int]:
             process.stdin.close()
 
 
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("")(scope, receive, send)
+
+
 def serve(jwks: str) -> None:
     """Serve until standard input ends.
 
     Besides the routes of `benchmarks.requests` there are `/fetches`, how often the key set was
-    fetched, and `/cpu`, the seconds of CPU time that this process has had.
+    fetched, `/cpu`, the seconds of CPU time that this process has had, `/bare`, which
+    answers any path, and `/covered`, which is that behind 100 rules.
     """
     import uvicorn  # noqa: PLC0415  # not everybody has it
 
@@ -56,7 +64,8 @@ def serve(jwks: str) -> None:
         fetches += 1
         return httpx.Response(200, content=jwks)
 
-    app = app_with(guard_on(answer))
+    guard = guard_on(answer)
+    app = app_with(guard)
 
     @app.get("/fetches")
     async def fetched() -> int:
@@ -65,6 +74,10 @@ def serve(jwks: str) -> None:
     @app.get("/cpu")
     async def cpu() -> float:
         return time.process_time()
+
+    rules = [StepUpRule(f"/page{n}", "session") for n in range(100)]
+    app.mount("/bare", _nothing)
+    app.mount("/covered", StepUpMiddleware(_nothing, guard=guard, rules=rules, default="public"))
 
     config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", ws="none")
     server = uvicorn.Server(config)

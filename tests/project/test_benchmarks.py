@@ -46,6 +46,7 @@ FIGURES = {
     "rules": 12,
     "loopback": 4,
     "flood": 3,
+    "long paths": 2,
     "outage": 2,
     "memory": 6,
 }

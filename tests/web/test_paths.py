@@ -276,6 +276,7 @@ MUTATIONS: st.SearchStrategy[Callable[[str], str]] = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     path=st.sampled_from(list(SHAPES.values())),

@@ -32,6 +32,7 @@ def convertors() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(
     rules=RULES,

@@ -69,6 +69,7 @@ PATHS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(
     rules=RULES,
@@ -88,6 +89,7 @@ def test_the_look_up_decides_as_each_rule_in_turn(
     assert table.decide(path, method)[0] == unroutable(path)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(path=st.text(max_size=12).map("/".__add__))
 def test_unroutable_paths(path: str) -> None:

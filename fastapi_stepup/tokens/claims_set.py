@@ -143,7 +143,7 @@ def check_claims_set(
         raise Rejected(RejectReason.SUBJECT)
     if "aud" in members or rules.audience is not None:
         _check_audience(members.get("aud"), rules)
-    name = members.get("drn", None if refresh or rules.require_session_name else SESSION_NAME)
+    name = members.get("drn", None if rules.require_session_name else SESSION_NAME)
     if name != (REFRESH_NAME if refresh else SESSION_NAME) or "nonce" in members:
         # A nonce makes it an OpenID Connect id token: for the client, not for an API.
         raise Rejected(RejectReason.NOT_A_SESSION)

@@ -55,7 +55,7 @@ pytestmark = pytest.mark.anyio
                 ("blank", [" "]),
             )
         ),
-        pytest.param({"issuer_hosts": HOST}, r"^issuer_hosts takes", id="CF-hosts-text"),
+        pytest.param({"issuer_hosts": HOST}, "issuer_hosts takes", id="CF-hosts-text"),
         *(
             pytest.param({"audience": audience}, "audience", id=f"CF-audience-{name}")
             for name, audience in (
@@ -72,8 +72,8 @@ pytestmark = pytest.mark.anyio
             pytest.param({"verdict_cache_size": size}, "verdict_cache_size", id=f"CF-size-{size!r}")
             for size in (-1, 1_000_001, True, 4096.0, None, "0")
         ),
-        pytest.param({"max_lifetime": "0s"}, "^max_lifetime is None or", id="CF-lifetime-0s"),
-        pytest.param({"max_lifetime": "x"}, "^max_lifetime=", id="CF-lifetime-message"),
+        pytest.param({"max_lifetime": "0s"}, "max_lifetime is None or", id="CF-lifetime-0s"),
+        pytest.param({"max_lifetime": "x"}, "max_lifetime='x' is", id="CF-lifetime-message"),
         pytest.param({"is_revoked": {"U2x"}}, "is_revoked", id="CF-hook"),
         pytest.param({"types": ()}, "types", id="CF-types"),
         pytest.param({"max_token_size": 1}, "max_token_size", id="CF-token-size"),
@@ -81,7 +81,7 @@ pytestmark = pytest.mark.anyio
 )
 def test_options_that_cannot_be_used(options: dict[str, Any], message: str) -> None:
     """At construction, with a message that names the option."""
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError, match=rf"\b{message}\b"):
         verifier(**options)
 
 

@@ -62,10 +62,13 @@ class HeadFirst:
 
         async def receiving() -> Message:
             nonlocal is_decided
-            # FastAPI has found the route when it asks for the body, and lets our errors pass.
             if not is_decided and "route" in scope:
                 is_decided = True
-                await authorize_from_head(scope)
+                # For such a route the first message is the body that FastAPI parses before it runs
+                # dependencies; it lets our errors pass. For others it is some later message, which
+                # a stream may ask for when its step-up has become too old.
+                if getattr(_matched_route(scope), "body_field", None) is not None:
+                    await authorize_from_head(scope)
             return await receive()
 
         await self.app(scope, receiving, send)
@@ -84,12 +87,16 @@ async def authorize_from_head(scope: Scope) -> None:
         await guard.authorize(request, None if guard.report_only else required.policy)
 
 
-def _required(scope: Scope) -> Iterator[RequireSession]:
+def _matched_route(scope: Scope) -> Any:
+    """Return the route, with the dependencies of all routers that include it."""
     route = scope.get("route")
-    # FastAPI 0.137 and later: a route as it is where a router was included, with all dependencies.
+    # FastAPI 0.137 and later: a route as it is where a router was included.
     context = scope.get("fastapi", {}).get("effective_route_context")
-    if context is not None and context.original_route is route:
-        route = context
+    return context if context is not None and context.original_route is route else route
+
+
+def _required(scope: Scope) -> Iterator[RequireSession]:
+    route = _matched_route(scope)
     provider = getattr(route, "dependency_overrides_provider", None)
     overrides = getattr(provider, "dependency_overrides", None) or {}
     waiting = [getattr(route, "dependant", None)]

@@ -260,6 +260,14 @@ def test_others_are_not_equal(
     assert one(guard) != other(guard)
 
 
+def test_methods_may_be_a_generator(guard: StepUpGuard) -> None:
+    """They are read once and kept, so that every request is asked for them."""
+    required = RequireStepUp(guard, amr=(name for name in ("sms", "email")))
+
+    assert required == RequireStepUp(guard, amr=["sms", "email"])
+    assert required.policy.amr == ("sms", "email")
+
+
 def test_it_cannot_be_changed(guard: StepUpGuard) -> None:
     """What guards a route at start guards it until the end."""
     required = RequireStepUp(guard, max_age=60)

@@ -1,5 +1,6 @@
 """StepUpRoute, and any route after `install`: refused before the body is read."""
 
+import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import pytest
 from fastapi import APIRouter, Body, Depends, FastAPI, Request, Response, UploadFile
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import HTTPConnection
+from starlette.responses import StreamingResponse
 from starlette.testclient import TestClient
 from starlette.types import Message
 
@@ -294,3 +296,21 @@ def test_a_middleware_that_reads_the_body_first_still_works(
     assert client.post("/upload", json={"a": 1}).status_code == 401
     headers = descope.step_up(ANN).headers
     assert client.post("/upload", json={"a": 1}, headers=headers).json() == {"a": 1}
+
+
+def test_a_long_answer_outlives_its_step_up(descope: DescopeEmulator) -> None:
+    """The decision was made; what a stream receives later does not make it anew."""
+    now = [time.time()]
+    guard = StepUpGuard.for_descope(descope.project_id, clock=lambda: now[0])
+    app = FastAPI()
+    install(app, guard)
+
+    @app.get("/report", dependencies=[Depends(RequireStepUp(guard, max_age=60))])
+    async def report() -> StreamingResponse:
+        now[0] += 120
+        return StreamingResponse(iter(["all", " of it"]))
+
+    with descope.attach(guard):
+        response = TestClient(app).get("/report", headers=descope.step_up(ANN).headers)
+
+    assert (response.status_code, response.text) == (200, "all of it")

@@ -171,3 +171,19 @@ def test_more_paths_than_slots_do_not_end_the_memory() -> None:
 
     assert known.count(True) > 600
     assert len(table._slots) == 4096
+
+
+def test_a_rule_of_another_kind_is_asked_about_every_path() -> None:
+    """A subclass may match what its path does not say."""
+
+    class ForAll(StepUpRule):
+        """A rule that matches every path."""
+
+        def matches(self, path: str, method: str | None) -> bool:
+            """Match."""
+            return True
+
+    table = RuleTable((StepUpRule("/open", "public"), ForAll("/x", "session")), "public")
+
+    assert table.required("/some/where/else", "GET") == ("session",)
+    assert table.required("/open", "GET") == ()

@@ -1,295 +1,185 @@
-"""Paths: no spelling of a protected path gets data, for routes of every shape."""
+"""Paths of rules: normalized, folded, unroutable; templates in pieces; what convertors take."""
 
-from collections.abc import Callable
-from pathlib import Path
-from urllib.parse import quote, unquote
+import re
+import sys
+from typing import Any
 
-import anyio
 import pytest
-from fastapi import APIRouter, FastAPI
 from hypothesis import given, settings, strategies as st
-from starlette.applications import Starlette
-from starlette.endpoints import HTTPEndpoint
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Host, Mount, Route, Router
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message
+from starlette.convertors import CONVERTOR_TYPES, Convertor
 
-from fastapi_stepup import (
-    StepUpGuard,
-    StepUpMiddleware,
-    StepUpPolicy,
-    StepUpRule,
+from fastapi_stepup.errors import ConfigurationError
+from fastapi_stepup.web.paths import (
+    MAX_PATH,
+    compiled,
+    folded,
+    is_unroutable,
+    normalized,
+    pieces,
+    stays_in_segment,
 )
-from fastapi_stepup.testing import DescopeEmulator
-from tests.support.attack_requests import SECRET, Sent, anything
-
-ANN = "ann@example.com"
 
 
-class Endpoint(HTTPEndpoint):
-    """An endpoint class."""
-
-    async def get(self, request: Request) -> Response:
-        """Answer."""
-        return PlainTextResponse(SECRET)
-
-
-def secret() -> str:
-    """Answer, whatever the parameters are."""
-    return SECRET
-
-
-def plain(request: Request) -> Response:
-    """Answer as a Starlette endpoint."""
-    return PlainTextResponse(SECRET)
-
-
-ROUTES = {
-    "/exact": "/exact",
-    "/with/slash/": "/with/slash/",
-    "/deep/er/path": "/deep/er/path",
-    "/pay/{id}": "/pay/7",
-    "/two/{a}/and/{b}": "/two/1/and/2",
-    "/int/{n:int}": "/int/5",
-    "/float/{n:float}": "/float/1.5",
-    "/uuid/{n:uuid}": "/uuid/00000000-0000-4000-8000-000000000000",
-    "/rest/{p:path}": "/rest/a/b",
-    "/middle/{p:path}/end": "/middle/a/b/end",
-    "/suffix/{id}.json": "/suffix/1.json",
-    "/dotted.path": "/dotted.path",
-    "/.well-known/x": "/.well-known/x",
-    "/käse": "/käse",
-    "/Mixed/Case": "/Mixed/Case",
-    "/semi;colon": "/semi;colon",
-    "/a-b_c~d": "/a-b_c~d",
-    "/tr{x}iple{y}": "/tr1iple2",
-}
-MOUNTED = {
-    "/sub/pay": "/sub/pay",
-    "/sub/{id}": "/sub/1",
-    "/sub/deeper/pay": "/sub/deeper/pay",
-    "/tenant/{tenant}/pay": "/tenant/t/pay",
-    "/graphql/*": "/graphql/",
-    "/graphql-like/*": "/graphql-like/query",
-    "/bare/*": "/bare/pay",
-    "/static/*": "/static/secret.txt",
-    "/static/private/*": "/static/private/secret.txt",
-    "/starlette": "/starlette",
-    "/class": "/class",
-    "/any": "/any",
-    "/v1/included": "/v1/included",
-    "/v1/v2/nested": "/v1/v2/nested",
-    "/v1/twice": "/v1/twice",
-    "/again/twice": "/again/twice",
-    "/v1/mounted/*": "/v1/mounted/x",
-    "/v1/starlette": "/v1/starlette",
-    "/hosted": "/hosted",
-    "/late": "/late",
-    "/docs": "/docs",
-    "/redoc": "/redoc",
-    "/openapi.json": "/openapi.json",
-}
-SHAPES = ROUTES | MOUNTED
-DATA = (SECRET.encode(), b"swagger-ui", b"openapi", b"redoc")
-
-
-def shapes_app(files: Path) -> FastAPI:
-    """Return an app with routes of every shape, none of which guards itself."""
-    app = FastAPI()
-    for template in ROUTES:
-        app.add_api_route(template, secret)
-    deeper = FastAPI()
-    deeper.add_api_route("/pay", secret)
-    sub = FastAPI(routes=[Mount("/deeper", deeper)])
-    sub.add_api_route("/pay", secret)
-    sub.add_api_route("/{id}", secret)
-    app.mount("/sub", sub)
-    app.mount("/tenant/{tenant}", Router(routes=[Route("/pay", plain)]))
-    app.mount("/graphql", anything)
-    app.mount("/graphql-like", Starlette(routes=[Mount("/", anything)]))
-    app.mount("/bare", Router(routes=[Route("/pay", plain, methods=["POST", "GET"])]))
-    (files / "private").mkdir(parents=True, exist_ok=True)
-    for place in (files, files / "private"):
-        (place / "secret.txt").write_text(SECRET)
-    app.mount("/static", StaticFiles(directory=files))
-    app.add_route("/starlette", plain)
-    app.router.routes.append(Route("/class", Endpoint))
-    app.router.routes.append(Route("/any", Router(default=anything)))
-    nested = APIRouter(prefix="/v2")
-    nested.add_api_route("/nested", secret)
-    twice = APIRouter()
-    twice.add_api_route("/twice", secret)
-    router = APIRouter(prefix="/v1")
-    router.add_api_route("/included", secret)
-    router.include_router(nested)
-    router.include_router(twice)
-    router.add_route("/v1/starlette", plain)
-    app.include_router(router)
-    app.include_router(twice, prefix="/again")
-    hosted = Starlette(routes=[Route("/hosted", plain)])
-    app.mount("/v1/mounted", anything)
-    app.add_api_route("/late", secret)
-    app.router.routes.append(Host("shop.example", hosted))
-    return app
-
-
-def closed(guard: StepUpGuard, files: Path) -> ASGIApp:
-    """Return the app behind nothing but the default."""
-    return StepUpMiddleware(shapes_app(files), guard=guard)
-
-
-def listed(guard: StepUpGuard, files: Path) -> ASGIApp:
-    """Return the app open on purpose, but for a rule for each of its routes."""
-    app = shapes_app(files)
-    app.add_middleware(
-        StepUpMiddleware,
-        guard=guard,
-        rules=[StepUpRule(template, StepUpPolicy()) for template in SHAPES],
-        default="public",
-    )
-    return app
-
-
-def spellings(path: str) -> list[str]:
-    """Return what servers make of the catalogue's ways to write *path*."""
-    head, _, tail = path[1:].partition("/")
-    return [
-        path,
-        f"{path}/",
-        f"/{path}",
-        f"//{path}",
-        path.replace("/", "//"),
-        path[1:],
-        f"{path}\n",
-        f"{path}\r\n",
-        f"{path}\0",
-        f"{path}\x7f",
-        f"{path}/.",
-        f"/.{path}",
-        f"/x/..{path}",
-        f"/x/%2e%2e{path}",
-        f"/{head}/./{tail}",
-        f"/{head}//{tail}",
-        f"/{head}\\{tail}",
-        f"/{head[:1]}\n{head[1:]}/{tail}",
-        f"/{head}\t/{tail}",
-        f"/%{ord(path[1]):x}{path[2:]}",
-        f"/{head}%2F{tail}",
-        f"{path}?x",
-        f"{path}#x",
-        f"{path};x",
-        f"{path}%20",
-        f"{path} ",
-        f"http://evil.example{path}",
-        f"//evil.example{path}",
-        path.upper(),
-        path.swapcase(),
-    ]
-
-
-def data_from(app: ASGIApp, path: str, headers: dict[str, str], method: str = "GET") -> str | None:
-    """Return the status if a request for *path* gets data of a handler."""
-    messages: list[Message] = []
-
-    async def send(message: Message) -> None:
-        messages.append(message)
-
-    scope = Sent("/", method, tuple(headers.items())).scope | {"path": path}
-    anyio.run(app, scope, anyio.sleep_forever, send)  # type: ignore[arg-type]  # never returns
-    body = b"".join(message.get("body", b"") for message in messages)
-    return f"{messages[0]['status']} {path!r}" if any(d in body for d in DATA) else None
-
-
-@pytest.fixture(scope="module")
-def shapes_guard() -> StepUpGuard:
-    """The guard of the apps of all shapes."""
-    return StepUpGuard.for_descope("P2abcdefghijklmnopqrstuvwxyz")
-
-
-@pytest.fixture(scope="module", params=[closed, listed])
-def shapes(
-    request: pytest.FixtureRequest,
-    shapes_guard: StepUpGuard,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> ASGIApp:
-    """The app of all shapes, closed by default or where the rules list what is closed."""
-    app: ASGIApp = request.param(shapes_guard, tmp_path_factory.mktemp("files"))
-    return app
-
-
-@pytest.mark.parametrize("path", SHAPES.values())
-def test_every_shape_has_data(path: str, shapes: ASGIApp, shapes_guard: StepUpGuard) -> None:
-    """With a token each of them answers, so there is something to protect."""
-    with DescopeEmulator(shapes_guard.project_id).attach(shapes_guard) as descope:
-        assert data_from(shapes, path, descope.step_up(ANN).headers) is not None
-
-
-@pytest.mark.parametrize("path", SHAPES.values())
-def test_no_spelling_of_a_path_gets_data(path: str, shapes: ASGIApp) -> None:
-    """Nor does another method."""
-    found = [data_from(shapes, spelling, {}) for spelling in spellings(path)]
-    methods = [data_from(shapes, path, {}, method) for method in ("HEAD", "get", "FOO", "POST")]
-
-    assert {*found, *methods} == {None}
-
-
-def encoded(path: str, position: int) -> str:
-    """Write one character as its percent-encoding."""
-    at = position % len(path)
+def unroutable(path: str) -> bool:
+    """Return whether no honest client sends *path*, said plainly."""
+    segments = path.split("/")
+    controls = {*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000), ord("\\")}
     return (
-        path[:at]
-        + quote(path[at], safe="").replace(path[at], f"%{ord(path[at]):02x}")
-        + path[at + 1 :]
+        len(path) > 2048
+        or path[:1] != "/"
+        or any(ord(character) in controls for character in path)
+        or any(segment in {".", ".."} for segment in segments)
     )
-
-
-def inserted(path: str, position: int, text: str) -> str:
-    """Put *text* into the path."""
-    at = position % (len(path) + 1)
-    return path[:at] + text + path[at:]
-
-
-def swapped(path: str, position: int) -> str:
-    """Swap the case of one character."""
-    at = position % len(path)
-    return path[:at] + path[at].swapcase() + path[at + 1 :]
-
-
-POSITIONS = st.integers(0, 60)
-SLASHES = ["/", "//", "/./", "/../", "/x/../", "\\", "%2f", "\u2215", "\uff0f"]
-CONTROLS = ["\n", "\r", "\t", "\0", "\x85", "\u2028", "\xad", "%0a", " "]
-TEXTS = st.sampled_from(
-    [*SLASHES, *CONTROLS, ";", "?", "#", "%", "%2e%2e/", "%25", ".", "..", "\u0130", "~", "*"]
-)
-MUTATIONS: st.SearchStrategy[Callable[[str], str]] = st.one_of(
-    POSITIONS.map(lambda n: lambda path: encoded(path, n)),
-    POSITIONS.map(lambda n: lambda path: swapped(path, n)),
-    st.tuples(POSITIONS, TEXTS).map(lambda nt: lambda path: inserted(path, *nt)),
-    st.tuples(POSITIONS, st.text(max_size=2)).map(lambda nt: lambda path: inserted(path, *nt)),
-    st.just(str.upper),
-    st.just(unquote),
-    st.just(lambda path: quote(path, safe="")),
-    st.just(lambda path: path.replace("/", "//")),
-    st.just(lambda path: path.rstrip("/")),
-)
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
-@given(
-    path=st.sampled_from(list(SHAPES.values())),
-    mutations=st.lists(MUTATIONS, min_size=1, max_size=4),
-    decodings=st.integers(0, 2),
-)
-def test_no_mutation_of_a_path_gets_data(
-    shapes: ASGIApp, path: str, mutations: list[Callable[[str], str]], decodings: int
-) -> None:
-    """Whatever a client writes and however often it is decoded."""
-    for mutation in mutations:
-        path = mutation(path) or "/"
-    for _ in range(decodings):
-        path = unquote(path)
+@settings(max_examples=300, deadline=None)
+@given(path=st.text(max_size=12).map("/".__add__))
+def test_unroutable_paths(path: str) -> None:
+    """Any text: control characters, backslashes, surrogates, dot segments."""
+    assert is_unroutable(path) == unroutable(path)
 
-    assert data_from(shapes, path, {}) is None
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", False),
+        ("/a.b/.c/d../...", False),
+        ("/a b~\xe9\xa0\u2028", False),
+        ("/" + 2047 * "x", False),
+        ("/" + 2048 * "x", True),
+        ("", True),
+        ("a", True),
+        ("*", True),
+        ("/a\\b", True),
+        ("/.", True),
+        ("/..", True),
+        ("/./a", True),
+        ("/a/../b", True),
+        ("/a/..", True),
+        ("/a\n", True),
+        ("/a\x1f", True),
+        ("/a\x7f", True),
+        ("/a\x80", True),
+        ("/a\x9f", True),
+        ("/a\ud800", True),
+    ],
+)
+def test_is_unroutable(path: str, *, expected: bool) -> None:
+    """Control characters, backslashes, surrogates, dot segments, no slash, or too long."""
+    assert is_unroutable(path) is expected
+    assert MAX_PATH == 2048
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/a", "/a"),
+        ("/A/", "/A/"),
+        ("/.a/", "/.a/"),
+        ("/a./..b", "/a./..b"),
+        ("//a", "/a"),
+        ("///a//b///", "/a/b"),
+        ("//", "/"),
+        ("/a/./b", "/a/b"),
+        ("/a/../b", "/b"),
+        ("/a/..", "/"),
+        ("/a/.", "/a"),
+        ("/../a", "/a"),
+        ("/%61", "/a"),
+        ("/a%2Fb", "/a/b"),
+        ("/a/%2e%2e/b", "/b"),
+        ("/%2561", "/%61"),
+        ("/%C3%A9", "/\xe9"),
+        ("/100%", "/100%"),
+    ],
+)
+def test_normalized(path: str, expected: str) -> None:
+    """Decoded once, then without dot segments and doubled slashes; else as it was."""
+    assert normalized(path) == expected
+
+
+def test_letters_of_two_cases_fold_alike() -> None:
+    """Whatever a loose pattern takes for the same letter is the same key of the look-up."""
+    letters = [
+        letter
+        for letter in map(chr, range(sys.maxunicode + 1))
+        if len({letter, letter.lower(), letter.upper(), letter.title(), letter.casefold()}) > 1
+    ]
+    text = "".join(letters)
+
+    for letter in letters:
+        for same in re.findall(re.escape(letter), text, re.IGNORECASE):
+            assert folded(same) == folded(letter)
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("/pay", ["/pay"]),
+        ("/{a}", ["/", "[^/]+", ""]),
+        ("/x{n:int}.json", ["/x", "[0-9]+", ".json"]),
+        ("/{a}/{p:path}", ["/", "[^/]+", "/", ".*", ""]),
+    ],
+)
+def test_pieces(template: str, expected: list[str]) -> None:
+    """Texts and convertors in turn."""
+    found = [p.regex if isinstance(p, Convertor) else p for p in pieces(template)]
+
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("regex", "expected"),
+    [
+        ("[^/]+", True),
+        ("[0-9]+", True),
+        (CONVERTOR_TYPES["float"].regex, True),
+        (CONVERTOR_TYPES["uuid"].regex, True),
+        ("[A-Za-z_]{2,8}", True),
+        (r"\d{4}-\d{2}", True),
+        ("(?:eur|usd)", True),
+        ("[a-f-]+", True),
+        (".*", False),
+        (".+", False),
+        ("[^x]+", False),
+        ("[a-z]*", False),
+        ("[0-9]?", False),
+        (r"\S+", False),
+        ("[+-9]+", False),
+        ("[.-9]+", False),
+        ("a/b", False),
+        ("[a/]+", False),
+        (r"\x2f", False),
+        ("(?s:.)", False),
+    ],
+)
+def test_stays_in_segment(regex: str, *, expected: bool) -> None:
+    """Only patterns that show that they match neither a slash nor nothing."""
+
+    class Own(Convertor[str]):
+        """An app's own convertor."""
+
+    Own.regex = regex
+
+    assert stays_in_segment(Own()) is expected  # type: ignore[abstract]
+    assert not expected or not re.fullmatch(regex, "a/b")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (None, "must be exact"),
+        (5, "must be exact"),
+        ("pay", "must be exact"),
+        ("/a//b", "must be exact"),
+        ("/" + 2048 * "x", "has more than 2048 characters, so it never matches"),
+        ("/{", "has a malformed, unknown or repeated parameter"),
+        ("/}", "has a malformed, unknown or repeated parameter"),
+        ("/{a:odd}", "has a malformed, unknown or repeated parameter"),
+    ],
+)
+def test_paths_that_cannot_be_compiled(path: Any, message: str) -> None:
+    """The message says which kind of mistake it is."""
+    with pytest.raises(ConfigurationError, match=message):
+        compiled(path)

@@ -1,7 +1,6 @@
 """RuleTable: the quick look-up decides what trying each rule in turn decides."""
 
 import re
-import sys
 from collections.abc import Iterator
 from posixpath import normpath
 from urllib.parse import unquote
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from fastapi_stepup import StepUpPolicy, StepUpRule
-from fastapi_stepup.web.paths import compiled, folded
+from fastapi_stepup.web.paths import compiled, is_unroutable
 from fastapi_stepup.web.rule_table import Protection, RuleTable
 from fastapi_stepup.web.rules import Access
 from tests.support.rules import RULES, SEGMENTS, own_convertors
@@ -23,18 +22,6 @@ def convertors() -> Iterator[None]:
     """Let templates name the app's own convertors."""
     with own_convertors():
         yield
-
-
-def unroutable(path: str) -> bool:
-    """Return whether no honest client sends *path*, said plainly."""
-    segments = path.split("/")
-    controls = {*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000), ord("\\")}
-    return (
-        len(path) > 2048
-        or path[:1] != "/"
-        or any(ord(character) in controls for character in path)
-        or any(segment in {".", ".."} for segment in segments)
-    )
 
 
 def plainly(
@@ -86,31 +73,7 @@ def test_the_look_up_decides_as_each_rule_in_turn(
     table = RuleTable(tuple(rules), default)
 
     assert table.required(path, method) == plainly(rules, default, path, method)
-    assert table.decide(path, method)[0] == unroutable(path)
-
-
-@pytest.mark.slow
-@settings(max_examples=300, deadline=None)
-@given(path=st.text(max_size=12).map("/".__add__))
-def test_unroutable_paths(path: str) -> None:
-    """Any text: control characters, backslashes, surrogates, dot segments."""
-    assert RuleTable((), "public").decide(path, "GET") == (
-        (True, ("session",)) if unroutable(path) else (False, ())
-    )
-
-
-def test_letters_of_two_cases_fold_alike() -> None:
-    """Whatever a loose pattern takes for the same letter is the same key of the look-up."""
-    letters = [
-        letter
-        for letter in map(chr, range(sys.maxunicode + 1))
-        if len({letter, letter.lower(), letter.upper(), letter.title(), letter.casefold()}) > 1
-    ]
-    text = "".join(letters)
-
-    for letter in letters:
-        for same in re.findall(re.escape(letter), text, re.IGNORECASE):
-            assert folded(same) == folded(letter)
+    assert table.decide(path, method)[0] == is_unroutable(path)
 
 
 @pytest.mark.parametrize("length", [2048, 2049, 60_000])

@@ -1,6 +1,6 @@
-"""The browser's side: `stepup.js`, an ES module without dependencies, and the routes that serve it.
+"""Serves the browser's side: `stepup.js`, its React hook `use-stepup.js`, and their types.
 
-Its types and its documentation are in `stepup.d.ts` beside it.
+Both are ES modules. Their documentation is in the files of types beside them.
 """
 
 import base64
@@ -16,7 +16,6 @@ from starlette.routing import Route
 from fastapi_stepup.guard.paths import paths_of
 
 _SCRIPT: Final = "stepup.js"
-_TYPES: Final = "stepup.d.ts"
 _NAME: Final = "stepup_js"
 _YEAR: Final = 365 * 24 * 3600
 
@@ -66,29 +65,27 @@ class _Asset:
         return Response(content, headers=headers, media_type=self.media_type)
 
 
+# By the names of their routes.
 _ASSETS: Final = {
-    _SCRIPT: _Asset(_SCRIPT, "text/javascript"),
-    _TYPES: _Asset(_TYPES, "text/plain"),
+    _NAME: _Asset(_SCRIPT, "text/javascript"),
+    "stepup_js_types": _Asset("stepup.d.ts", "text/plain"),
+    "use_stepup_js": _Asset("use-stepup.js", "text/javascript"),
+    "use_stepup_js_types": _Asset("use-stepup.d.ts", "text/plain"),
 }
 
 
 def asset_routes(prefix: str = "") -> list[Route]:
-    """Return the routes that serve `stepup.js` and `stepup.d.ts` below *prefix*.
+    """Return the routes that serve `stepup.js`, `use-stepup.js` and their types below *prefix*.
 
     Under the URL of `stepup_script` the script may be cached for a year; under any other a cache
-    has to ask whether it is still the same. Pages of every origin may load it: it is public, and
-    holds nothing of the app's.
+    has to ask whether it is still the same. Pages of every origin may load the files: they are
+    public, and hold nothing of the app's.
 
     Args:
         prefix: Path prefix of the routes, without a slash at its end.
     """
     return [
-        Route(
-            f"{prefix}/{name}",
-            asset.respond,
-            name=_NAME if name == _SCRIPT else f"{_NAME}_types",
-            include_in_schema=False,
-        )
+        Route(f"{prefix}/{asset.name}", asset.respond, name=name, include_in_schema=False)
         for name, asset in _ASSETS.items()
     ]
 
@@ -107,7 +104,7 @@ def stepup_script(where: HTTPConnection | str = "/step-up") -> StepUpScript:
     Raises:
         LookupError: No helper router is mounted in the app of this request.
     """
-    script = _ASSETS[_SCRIPT]
+    script = _ASSETS[_NAME]
     url = f"{where}/{_SCRIPT}" if isinstance(where, str) else _mounted(where)
     return StepUpScript(f"{url}?v={script.version}", script.integrity)
 

@@ -57,6 +57,14 @@ def test_script_is_that_of_its_source(name: str) -> None:
     assert FOLDER.joinpath(f"{name}.js").read_text("utf-8") == squeezed(source)
 
 
+def test_hook_is_small() -> None:
+    """The React hook is less than 1 KiB over the wire, and loads the script and React only."""
+    hook = FOLDER.joinpath("use-stepup.js").read_bytes()
+
+    assert len(gzip.compress(hook, 9, mtime=0)) < 1024
+    assert re.findall(rb'(?:from |import\()"(.+?)"', hook) == [b"./stepup.js", b"react"]
+
+
 def test_script_loads_nothing() -> None:
     """There is no import in it, and no URL."""
     assert not re.search(rb"\bimport\b|https?://|\burl\(", SCRIPT)
@@ -164,12 +172,21 @@ def test_other_methods_are_refused(client: TestClient, method: str) -> None:
     assert {name.strip() for name in reply.headers["Allow"].split(",")} == {"GET", "HEAD"}
 
 
-def test_types_can_be_read(client: TestClient) -> None:
-    """The types and their documentation are beside it."""
-    reply = client.get("/step-up/stepup.d.ts")
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("stepup.d.ts", "text/plain"),
+        ("use-stepup.js", "text/javascript"),
+        ("use-stepup.d.ts", "text/plain"),
+    ],
+)
+def test_other_files(client: TestClient, name: str, media_type: str) -> None:
+    """The hook and the types are beside it; what is edited is not."""
+    reply = client.get(f"/step-up/{name}")
 
-    assert reply.content == FOLDER.joinpath("stepup.d.ts").read_bytes()
-    assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert reply.content == FOLDER.joinpath(name).read_bytes()
+    assert reply.headers["Content-Type"] == f"{media_type}; charset=utf-8"
+    assert client.get("/step-up/stepup.src.js").status_code == 404
 
 
 def test_other_layers_keep_their_say(app: Starlette) -> None:

@@ -25,6 +25,10 @@ NEEDS_PACKAGES = pytest.mark.skipif(
 NEEDS_BROWSER = pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
 
 
+FILES = sorted(path.name.removesuffix(".test.mjs") for path in (HERE / "node").glob("*.test.mjs"))
+WITHOUT_BROWSER = "contract"
+
+
 def scenarios(*names: str) -> list[str]:
     """Return the command that runs them."""
     files = (str(HERE / "node" / f"{name}.test.mjs") for name in names)
@@ -67,10 +71,10 @@ def signed_in(site: str, step: str, **members: object) -> Mapping[str, str]:
 @pytest.mark.parametrize(
     ("command", "at_least"),
     [
-        pytest.param(scenarios("contract"), 3, id="contract", marks=NEEDS_PACKAGES),
+        pytest.param(scenarios(WITHOUT_BROWSER), 4, id="contract", marks=NEEDS_PACKAGES),
         pytest.param(
-            scenarios("codes", "dialog", "flow_option", "hostile", "looks", "methods", "page"),
-            80,
+            scenarios(*(name for name in FILES if name != WITHOUT_BROWSER)),
+            100,
             id="scenarios",
             marks=[NEEDS_PACKAGES, NEEDS_BROWSER],
         ),

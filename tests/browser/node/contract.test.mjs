@@ -56,6 +56,16 @@ test("the types hold for those who use them, and against mistakes", () => {
   });
 });
 
+test("every export of the hook has its type, and no other", () => {
+  const read = (name) =>
+    readFileSync(new URL(`../../../fastapi_stepup/browser/${name}`, import.meta.url), "utf-8");
+  const names = (text, pattern) => [...text.matchAll(pattern)].map(([, name]) => name).sort();
+  assert.deepEqual(
+    names(read("use-stepup.d.ts"), /^export declare (?:function|const) (\w+)/gm),
+    names(read("use-stepup.js"), /^export (?:function|const) (\w+)/gm),
+  );
+});
+
 test("every export has its type, and no other", () => {
   const types = readFileSync(
     new URL("../../../fastapi_stepup/browser/stepup.d.ts", import.meta.url),

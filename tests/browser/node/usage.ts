@@ -10,6 +10,14 @@ import {
   withStepUp,
 } from "../../../fastapi_stepup/browser/stepup.js";
 
+import { createUseStepUp, useStepUp } from "../../../fastapi_stepup/browser/use-stepup.js";
+
+declare const React: {
+  useEffect(effect: () => void | (() => void), deps?: unknown[]): void;
+  useRef<T>(value?: T): { current: T };
+  useState<T>(value: T): [T, (next: T) => void];
+};
+
 const response: Response = await stepUpFetch("/checkout", { method: "POST", body: "{}" });
 
 const prompt: StepUpPrompt = async (steps, signal) => {
@@ -45,6 +53,22 @@ const maxAge: string | undefined = parseChallenge(
   response.headers.get("www-authenticate"),
 )?.max_age;
 console.info(maxAge);
+
+const { stepUpFetch: order, pending, error, question } = createUseStepUp(React)({
+  render: true,
+  getTokens: () => ({ sessionToken: "a" }),
+  baseStaticUrl: "https://static.example.com",
+  baseCdnUrl: "https://cdn.example.com",
+  nonce: "n",
+});
+const call: typeof fetch = order;
+const busy: boolean = pending;
+const code: string | null = error instanceof StepUpCancelled ? error.code : null;
+question?.start("email").then(({ destination }) => console.info(destination, call, busy, code));
+question?.finish({ session_token: "b" });
+question?.cancel();
+// @ts-expect-error There is no such option.
+useStepUp({ renders: true });
 
 // @ts-expect-error There is no such option.
 withStepUp(fetch, { promt: prompt });

@@ -152,6 +152,11 @@ def test_token68_in_another_form_is_refused(token68: str) -> None:
         Challenge("Negotiate", token68=token68)
 
 
+def test_token68_is_written_as_it_is() -> None:
+    """Without quotes and without a name."""
+    assert str(Challenge("Negotiate", token68="ab+/==")) == "Negotiate ab+/=="
+
+
 def test_token68_excludes_parameters() -> None:
     """A challenge has either."""
     with pytest.raises(ValueError, match="either"):

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 from urllib.parse import urlencode
 
+from fastapi_stepup import _options
 from fastapi_stepup._http import HTTPRequest
 from fastapi_stepup._immutable import SetOnce
+from fastapi_stepup._urls import checked_base_url
 from fastapi_stepup.claims import Claims
 
 Delivery = Literal["email", "sms", "voice", "whatsapp"]
@@ -38,20 +40,11 @@ class KeptClaims:
         tenant, chosen = claims.get("dct"), claims.get("nsec")
         return cls(
             tenant if isinstance(tenant, str) and tenant else None,
-            _thawed(chosen) if isinstance(chosen, Mapping) and chosen else None,
+            chosen if isinstance(chosen, Mapping) and chosen else None,
         )
 
 
 NOTHING_KEPT: Final = KeptClaims()
-
-
-def _thawed(value: Any) -> Any:
-    """Return read-only JSON values as such that `json` writes."""
-    if isinstance(value, Mapping):
-        return {name: _thawed(member) for name, member in value.items()}
-    if isinstance(value, tuple):
-        return [_thawed(member) for member in value]
-    return value
 
 
 def _step_up(kept: KeptClaims) -> dict[str, Any]:
@@ -70,15 +63,15 @@ class DescopeRequests(SetOnce):
 
     Args:
         project_id: The Descope project.
-        base_url: Where the API is, without a slash at the end.
+        base_url: Where the API is.
+
+    Raises:
+        ConfigurationError: One of them cannot be used; the message says what can.
     """
 
-    project_id: str
-    base_url: str
-
     def __init__(self, project_id: str, *, base_url: str = DEFAULT_BASE_URL) -> None:
-        self.project_id = project_id
-        self.base_url = base_url
+        self.project_id: str = _options.project_id(project_id)
+        self.base_url: str = checked_base_url("base_url", base_url)
 
     @property
     def keys_url(self) -> str:

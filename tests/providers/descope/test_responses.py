@@ -7,6 +7,8 @@ from fastapi_stepup.errors import DescopeError
 from fastapi_stepup.providers.descope.responses import DescopeUser
 from tests.support.descope_replies import (
     ANN,
+    ORIGIN,
+    PAGE,
     REFRESH_TOKEN,
     Descope,
     answering,
@@ -148,3 +150,106 @@ def test_login_id_is_the_address_itself_where_it_is_one(
     user = DescopeUser("U1", login_ids, email, phone)
 
     assert (user.login_id("email"), user.login_id("sms")) == (email_id, phone_id)
+
+
+def passkey(options: object, **members: object) -> httpx.Response:
+    """Return the start of a passkey sign-in."""
+    return httpx.Response(200, json={"transactionId": "T1", "options": options, **members})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "options", ['{"challenge":"c"}', '{"publicKey":{"challenge":"c"}}'], ids=["bare", "wrapped"]
+)
+async def test_passkey_options_are_unwrapped(options: str) -> None:
+    """Browsers take the inner object; the transaction is a secret."""
+    challenge = await Descope(passkey(options)).client.start_passkey(ANN, ORIGIN, REFRESH_TOKEN)
+
+    assert challenge.options == {"challenge": "c"}
+    assert (challenge.transaction_id, "T1" in repr(challenge)) == ("T1", False)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(passkey({"challenge": "c"}), id="object"),
+        pytest.param(passkey("[]"), id="array-text"),
+        pytest.param(passkey("{"), id="no-json"),
+        pytest.param(passkey('{"publicKey":[]}'), id="inner-array"),
+        pytest.param(passkey("{}", transactionId=7), id="odd-transaction"),
+    ],
+)
+async def test_odd_passkey_challenge_is_unusable(reply: httpx.Response) -> None:
+    """A browser could do nothing with it."""
+    with pytest.raises(DescopeError):
+        await Descope(reply).client.start_passkey(ANN, ORIGIN, REFRESH_TOKEN)
+
+
+@pytest.mark.anyio
+async def test_pending_links_are_read_with_numbers_as_text() -> None:
+    """Descope's link ids are numbers of two digits, in either form."""
+    for link_id in (42, "42"):
+        body = {"pendingRef": "ref", "linkId": link_id, "maskedEmail": "a**@example.com"}
+        link = await answering(200, body).client.start_enchanted_link(ANN, PAGE, REFRESH_TOKEN)
+
+        assert (link.pending_ref, link.link_id) == ("ref", "42")
+        assert link.destination == "a**@example.com"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("image", "passed_on"), [("x" * 131_072, True), ("x" * 131_073, False), (7, False), ("", False)]
+)
+async def test_an_image_is_passed_on_unless_it_is_huge(
+    image: object,
+    passed_on: bool,  # noqa: FBT001
+) -> None:
+    """The message can be sent without it."""
+    body = {"pendingRef": "ref", "redirectUrl": "https://wa.me/1?text=x", "image": image}
+    pending = await answering(200, body).client.start_notp(ANN, REFRESH_TOKEN)
+
+    assert (pending.pending_ref, pending.authorization_uri) == ("ref", "https://wa.me/1?text=x")
+    assert (pending.image is not None) is passed_on
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("url", "usable"),
+    [
+        pytest.param("https://accounts.example/o?a=b", True, id="https"),
+        pytest.param("http://127.0.0.1:8000/o", True, id="loopback"),
+        pytest.param("http://accounts.example/o", False, id="plain-http"),
+        pytest.param("javascript:alert(1)", False, id="script"),
+        pytest.param("https://accounts.example/" + 4072 * "x", False, id="long"),
+        pytest.param(None, False, id="null"),
+    ],
+)
+async def test_a_provider_is_reached_by_a_safe_url(url: object, usable: bool) -> None:  # noqa: FBT001
+    """The browser goes there."""
+    client = answering(200, {"url": url}).client
+    if usable:
+        assert await client.start_oauth("google", PAGE, REFRESH_TOKEN) == url
+    else:
+        with pytest.raises(DescopeError):
+            await client.start_sso("acme", PAGE, REFRESH_TOKEN)
+
+
+@pytest.mark.anyio
+async def test_tenants_and_providers_of_a_user_are_those_that_are_well_formed() -> None:
+    """Names of members count in any letter case, as for Go's JSON."""
+    body = {
+        "userId": "U1",
+        "loginIds": [ANN],
+        "TOTP": True,
+        "webauthn": "yes",
+        "OAuth": {"google": True, "github": False},
+        "userTenants": [{"tenantId": "T1"}, {"tenantId": 7}, "T2"],
+    }
+    user = await answering(200, body).client.me(REFRESH_TOKEN)
+    other = {"userId": "U1", "loginIds": [ANN], "oauth": ["google"], "userTenants": {"T1": {}}}
+    plain = await answering(200, other).client.me(REFRESH_TOKEN)
+
+    assert (user.totp, user.passkey) == (True, False)
+    assert (user.providers, user.tenants) == (("google",), ("T1",))
+    assert (plain.providers, plain.tenants) == ((), ())

@@ -18,7 +18,8 @@ from fastapi_stepup._clock import monotonic
 from fastapi_stepup._log import logger
 
 SHARDS: Final = 64
-SLOTS: Final = 16
+EXACT: Final = 10
+SLOTS: Final = 8
 ROWS: Final = 3
 WIDTH: Final = 1 << 16
 
@@ -32,8 +33,8 @@ class Counters:
     """Counts hits by key, each within a window that moves.
 
     - Counting is atomic. Any number of threads and event loops may share one.
-    - Of any window no more than the limit pass. A limit above `SLOTS` may count a hit for up to a
-      sixteenth of its window longer.
+    - Of any window no more than the limit pass. A limit above `EXACT` may count a hit for up to an
+      eighth of its window longer.
     - At most *size* keys are kept apart. Further ones share a sketch: it never counts too few, and
       may count too many. So a flood of keys never lifts a limit.
     - A key is dropped one to two of the longest windows after its last hit, a few keys at a time.
@@ -187,7 +188,7 @@ def _total(hits: bytes) -> int:
 def _added(hits: bytes, now: float, amount: int, window: float) -> bytes:
     """Return *hits* with one more, in the slot in which it ends where there are slots."""
     ends = now + window
-    if amount > SLOTS:
+    if amount > EXACT:
         width = window / SLOTS
         ends = math.ceil(ends / width) * width
         if hits:

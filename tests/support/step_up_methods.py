@@ -1,4 +1,4 @@
-"""Every way to step up through the helper routes, as data: what is sent, and what a person does."""
+"""Every step-up method of the helper routes as a case: what is sent, and what a person does."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -61,7 +61,7 @@ def shared_app() -> FastAPI:
 
 @dataclass
 class Person:
-    """Somebody who is signed in, and the client they use: with a header, or with cookies."""
+    """A signed-in user, and the client they use: with a header, or with cookies."""
 
     guard: StepUpGuard
     descope: DescopeEmulator
@@ -107,17 +107,18 @@ class Person:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """One way to step up.
+class MethodCase:
+    """One method, or one delivery of it.
 
     Args:
-        start: The route that begins it, if there is one, and what it takes.
-        finish: The route that hands the session over.
-        prove: Does what a person does, and returns what *finish* takes.
+        start: The route that begins it, if there is one.
+        members: The members that *start* takes.
+        finish: The route that answers the session.
+        prove: Does what a person does, and returns the members that *finish* takes.
         asks: The path of Descope's that gives the tokens.
-        amr: What the way adds to `amr`.
+        amr: The value that it adds to `amr`.
         replay: The code of the refusal when a proof is used again.
-        proof: The member of *finish* that is the secret.
+        secret: The member of *finish* that is secret.
     """
 
     name: str
@@ -128,10 +129,10 @@ class Way:
     asks: str
     amr: str
     replay: str
-    proof: str
+    secret: str
 
     def prepare(self, person: Person) -> None:
-        """Enrol what the way needs."""
+        """Enrol what the method needs."""
         if self.name == "passkey":
             person.enrol_passkey()
         elif self.name == "totp":
@@ -141,19 +142,19 @@ class Way:
         """Start, where there is a start."""
         return person.post(self.start, **self.members) if self.start else None
 
-    def proven(self, person: Person) -> dict[str, Any]:
-        """Start, do what a person does, and return what *finish* takes."""
+    def proof(self, person: Person) -> dict[str, Any]:
+        """Start, do what a person does, and return the members that *finish* takes."""
         self.prepare(person)
         started = self.begin(person)
         return self.prove(person, {} if started is None else started.json())
 
-    def walk(self, person: Person) -> httpx2.Response:
-        """Go the whole way and return the last reply."""
-        return person.post(self.finish, **self.proven(person))
+    def complete(self, person: Person) -> httpx2.Response:
+        """Step up and return the last reply."""
+        return person.post(self.finish, **self.proof(person))
 
 
-def _otp(delivery: str, amr: str) -> Way:
-    return Way(
+def _otp(delivery: str, amr: str) -> MethodCase:
+    return MethodCase(
         name=f"otp-{delivery}",
         start="/otp/start",
         members={"delivery": delivery},
@@ -162,12 +163,12 @@ def _otp(delivery: str, amr: str) -> Way:
         asks="/v1/auth/otp/verify",
         amr=amr,
         replay="otp_rejected",
-        proof="code",
+        secret="code",
     )
 
 
-def _magic_link(delivery: str) -> Way:
-    return Way(
+def _magic_link(delivery: str) -> MethodCase:
+    return MethodCase(
         name=f"magiclink-{delivery}",
         start="/magiclink/start",
         members={"delivery": delivery},
@@ -176,7 +177,7 @@ def _magic_link(delivery: str) -> Way:
         asks="/v1/auth/magiclink/verify",
         amr=delivery,
         replay="link_rejected",
-        proof="token",
+        secret="token",
     )
 
 
@@ -204,24 +205,24 @@ def _sent_message(person: Person, started: dict[str, Any]) -> dict[str, Any]:
     return {"pending_ref": started["pending_ref"]}
 
 
-WAYS = [
+METHOD_CASES = [
     _otp("email", "email"),
     _otp("sms", "sms"),
     _otp("voice", "sms"),
     _otp("whatsapp", "whatsapp"),
-    Way(
+    MethodCase(
         name="totp",
         finish="/totp/verify",
         prove=lambda person, _: {"code": person.descope.totp_code(person.login_id)},
         asks="/v1/auth/totp/verify",
         amr="totp",
         replay="otp_rejected",
-        proof="code",
+        secret="code",
     ),
     _magic_link("email"),
     _magic_link("sms"),
     _magic_link("whatsapp"),
-    Way(
+    MethodCase(
         name="enchantedlink",
         start="/enchantedlink/start",
         finish="/enchantedlink/poll",
@@ -229,9 +230,9 @@ WAYS = [
         asks="/v1/auth/enchantedlink/pending-session",
         amr="email",
         replay="link_rejected",
-        proof="pending_ref",
+        secret="pending_ref",
     ),
-    Way(
+    MethodCase(
         name="passkey",
         start="/passkey/start",
         finish="/passkey/finish",
@@ -239,9 +240,9 @@ WAYS = [
         asks="/v1/auth/webauthn/signin/finish",
         amr="webauthn",
         replay="passkey_rejected",
-        proof="transaction_id",
+        secret="transaction_id",
     ),
-    Way(
+    MethodCase(
         name="oauth",
         start="/oauth/start",
         members={"provider": "google"},
@@ -250,9 +251,9 @@ WAYS = [
         asks="/v1/auth/oauth/exchange",
         amr="oauth",
         replay="provider_rejected",
-        proof="code",
+        secret="code",
     ),
-    Way(
+    MethodCase(
         name="sso",
         start="/sso/start",
         members={"tenant": "acme"},
@@ -261,9 +262,9 @@ WAYS = [
         asks="/v1/auth/sso/exchange",
         amr="fed",
         replay="provider_rejected",
-        proof="code",
+        secret="code",
     ),
-    Way(
+    MethodCase(
         name="notp",
         start="/notp/start",
         finish="/notp/poll",
@@ -271,18 +272,18 @@ WAYS = [
         asks="/v1/auth/notp/pending-session",
         amr="whatsapp",
         replay="link_rejected",
-        proof="pending_ref",
+        secret="pending_ref",
     ),
 ]
-BY_NAME = {way.name: way for way in WAYS}
+BY_NAME = {case.name: case for case in METHOD_CASES}
 
-each_way = pytest.mark.parametrize("way", [pytest.param(way, id=way.name) for way in WAYS])
-ONE_OF_EACH = [way for way in WAYS if way.name not in {"otp-sms", "otp-voice", "otp-whatsapp"}]
-ONE_OF_EACH = [
-    way for way in ONE_OF_EACH if way.name not in {"magiclink-sms", "magiclink-whatsapp"}
-]
+each_case = pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.name) for case in METHOD_CASES]
+)
+_REPEATED = {"otp-sms", "otp-voice", "otp-whatsapp", "magiclink-sms", "magiclink-whatsapp"}
+ONE_CASE_EACH = [case for case in METHOD_CASES if case.name not in _REPEATED]
 each_method = pytest.mark.parametrize(
-    "way", [pytest.param(way, id=way.name.partition("-")[0]) for way in ONE_OF_EACH]
+    "case", [pytest.param(case, id=case.name.partition("-")[0]) for case in ONE_CASE_EACH]
 )
 
 # Each POST route with a body that it takes.
@@ -306,7 +307,9 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 PUBLIC = "/enchantedlink/verify"
 WITH_SESSION = [path for path in BODIES if path != PUBLIC]
-# These work with the caller's refresh token; the others with a proof alone.
+# Routes that end a step-up: they go by the refresh token where the session ran out.
+FINISHING = [path for path in WITH_SESSION if not path.endswith("/start")]
+# Routes that work with the caller's refresh token; the others work with a proof alone.
 WITH_REFRESH_TOKEN = [path for path in BODIES if path.endswith("/start")] + [
     "/otp/verify",
     "/totp/verify",
@@ -356,7 +359,8 @@ class Rewriting(httpx.AsyncBaseTransport):
         rewritten = self.rewrite(json.loads(await reply.aread()))
         if isinstance(rewritten, httpx.Response):
             return rewritten
-        return httpx.Response(reply.status_code, json=rewritten)
+        # ASCII, so that a lone surrogate arrives as the escape that it is.
+        return httpx.Response(reply.status_code, content=json.dumps(rewritten).encode())
 
 
 def refusal_of(response: httpx2.Response) -> tuple[int, str]:

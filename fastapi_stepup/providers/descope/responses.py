@@ -134,8 +134,8 @@ def read_user(reply: HTTPResponse) -> DescopeUser:
     return DescopeUser(
         user_id,
         tuple(map(Secret, login_ids)),
-        _text(body, "email"),
-        _text(body, "phone"),
+        _secret_text(body, "email"),
+        _secret_text(body, "phone"),
         totp=folded.get("totp") is True,
         passkey=folded.get("webauthn") is True,
         providers=tuple(p for p, used in providers.items() if used is True)
@@ -244,6 +244,11 @@ def _object(reply: HTTPResponse) -> dict[str, Any]:
 def _text(body: dict[str, Any], name: str) -> str | None:
     value = body.get(name)
     return value if isinstance(value, str) and value else None
+
+
+def _secret_text(body: dict[str, Any], name: str) -> str | None:
+    value = _text(body, name)
+    return None if value is None else Secret(value)
 
 
 def _required(body: dict[str, Any], name: str, longest: int) -> str:

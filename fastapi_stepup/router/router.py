@@ -145,7 +145,7 @@ def stepup_router(
             uris=uris,
             status_name=status_name,
             flow_id=None if methods is None else flow_id,
-            further_names=(f"{status_name}_post",),
+            further_names=(f"{status_name}_head", f"{status_name}_post"),
         )
     )
     router.routes.extend(asset_routes(prefix))

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from fastapi_stepup.router.counters import Counters
+from fastapi_stepup.router.counters import Counters, _after_fork
 
 
 class Clock:
@@ -199,6 +199,14 @@ def test_child_process_counts_though_a_thread_held_the_lock() -> None:
         child.join(20)
 
     assert child.exitcode == 0
+
+
+def test_lock_is_a_new_one_after_a_fork() -> None:
+    """Of all counters that there are: what the child runs first."""
+    counters = Counters(size=1000, windows=[60])
+    with counters._lock:
+        _after_fork()
+        assert passed(counters, "a")
 
 
 @pytest.mark.parametrize(

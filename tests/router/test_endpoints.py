@@ -32,7 +32,7 @@ from tests.support.step_up_methods import (
 EVIL = "evil.example"
 
 
-def on_one_and_once_elsewhere(rows: list[Any], paths: list[str]) -> Any:
+def on_one_and_once_elsewhere(rows: list[Any], paths: list[str]) -> pytest.MarkDecorator:
     """Return a mark: every row on the first path, the first row on each other path."""
     first, *others = paths
     name = rows[0].id

@@ -208,6 +208,7 @@ def test_no_limits_are_no_warning(
     person = Person(guard, descope, options={"limits": None})
 
     assert BY_NAME["enchantedlink"].complete(person).status_code == 200
+    assert person.post("/status").json()["signed_in"] is True
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 

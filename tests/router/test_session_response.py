@@ -258,7 +258,7 @@ def test_tenant_and_custom_claims_stay(ann: Person, name: str) -> None:
     """Descope starts a new session for a step-up, and is asked to put them into it."""
     case = BY_NAME[name]
     chosen: dict[str, Any] = {"plan": {"seats": [1, 2]}}
-    claims = {"dct": "acme", "nsec": chosen}
+    claims: dict[str, Any] = {"dct": "acme", "nsec": chosen}
     session = ann.descope.token(sub=ann.tokens.user_id, **claims)
     ann.tokens = Tokens(session, ann.tokens.refresh_token, ann.tokens.user_id, ANN)
 

@@ -9,11 +9,11 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketState
 
 from fastapi_stepup.errors import StepUpError
+from fastapi_stepup.guard.refusals import POLICY_VIOLATION
 from fastapi_stepup.web.responses import problem_response
 
 # Starlette keeps these for its outermost middleware.
@@ -60,7 +60,11 @@ async def answer(
     await ExceptionMiddleware(refusing, handlers=handlers)(scope, receive, send)
 
 
-async def _bare_problem(_: Request, error: Any) -> Response:
+async def _bare_problem(connection: Any, error: Any) -> Any:
+    # Once a WebSocket is accepted, no server takes an HTTP answer any more.
+    if getattr(connection, "application_state", None) is WebSocketState.CONNECTED:
+        await connection.close(POLICY_VIOLATION, error.code)
+        return None
     return problem_response(error)
 
 

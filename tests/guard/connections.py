@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import Any
 
 from starlette.requests import HTTPConnection, Request
-from starlette.websockets import WebSocket
 
 from fastapi_stepup import errors
 from fastapi_stepup.guard.credentials import CredentialReader
@@ -32,15 +31,6 @@ def request_with(headers: dict[str, str], **scope: Any) -> Request:
     fields = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     given = {"type": "http", "method": "POST", "path": "/pay", "headers": fields}
     return Request(given | scope)
-
-
-def websocket_with(headers: dict[str, str]) -> WebSocket:
-    """Return a WebSocket handshake with *headers*, on a server that cannot deny it over HTTP."""
-
-    async def channel(*_: object) -> Any:
-        """Never used."""
-
-    return WebSocket({**request_with(headers).scope, "type": "websocket"}, channel, channel)
 
 
 Header = tuple[str, str]

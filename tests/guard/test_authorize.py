@@ -22,6 +22,7 @@ from fastapi_stepup.errors import (
     Unauthenticated,
 )
 from fastapi_stepup.events import Event
+from fastapi_stepup.guard.report_only import authorize_or_report
 from fastapi_stepup.testing import DescopeEmulator
 from tests.guard.connections import ANN, PROJECT, Clock, locals_of_ours, request_with
 
@@ -151,3 +152,49 @@ async def test_refusals_carry_no_frame_that_holds_the_token(
     assert "connection" in seen
     assert token not in seen
     assert refusal.value.__cause__ is None
+
+
+@pytest.mark.anyio
+async def test_entry_points_of_one_request_verify_once(
+    descope: DescopeEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the token cache off too: the scope's claims are used while they hold."""
+    guard = StepUpGuard.for_descope(PROJECT, verdict_cache_size=0)
+    with descope.attach(guard):
+        verified: list[object] = []
+        verify = guard.verifier.verify
+
+        async def counting(token: str) -> Claims:
+            verified.append(None)
+            return await verify(token)
+
+        monkeypatch.setitem(vars(guard.verifier), "verify", counting)
+        request = request_with(descope.step_up(ANN).headers)
+        for _ in range(3):
+            await guard.authorize(request, StepUpPolicy())
+            await authorize_or_report(guard, request)
+
+    assert len(verified) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("seconds", "passes"), [(64, True), (65, False)])
+async def test_claims_end_at_the_second_their_token_does(
+    seconds: int,
+    passes: bool,  # noqa: FBT001
+    descope: DescopeEmulator,
+) -> None:
+    """At `exp` and the leeway of 5 seconds, exactly: what `verify` refuses is not kept longer."""
+    now = [1_900_000_000.0]
+    guard = StepUpGuard.for_descope(PROJECT, clock=lambda: now[0])
+    token = descope.token(iat=1_900_000_000, exp=1_900_000_060)
+    request = request_with({"Authorization": f"Bearer {token}"})
+    with descope.attach(guard):
+        await guard.authorize(request)
+        now[0] += seconds
+
+        if passes:
+            await guard.authorize(request)
+        else:
+            with pytest.raises(InvalidToken):
+                await guard.authorize(request)

@@ -1,8 +1,10 @@
 """StepUpGuard: lifespan, health, verify."""
 
 import socket
+import time
 
 import anyio
+import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
@@ -16,7 +18,7 @@ from fastapi_stepup.errors import (
     KeysUnavailable,
 )
 from fastapi_stepup.testing import DescopeEmulator
-from tests.guard.connections import ANN, PROJECT
+from tests.guard.connections import ANN, PROJECT, Clock
 
 
 @pytest.fixture
@@ -125,3 +127,54 @@ async def test_verify_names_the_realm_in_its_challenge(
     challenge = refusal.value.challenge()
     assert challenge is not None
     assert challenge.realm == PROJECT
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("age", "state", "ok"),
+    [(0, "fresh", True), (400, "stale", True), (7300, "expired", False)],
+)
+async def test_health_is_ok_while_keys_can_be_served(
+    age: float, state: str, *, ok: bool, descope: DescopeEmulator
+) -> None:
+    """A set that is served on through an outage takes no instance out of service."""
+    clock = Clock()
+    guard = StepUpGuard.for_descope(PROJECT, clock=clock, keys_ttl=60, keys_max_stale=3600)
+    assert not guard.health().ok
+    with descope.attach(guard):
+        await guard.verify(descope.sign_in(ANN).session_token)
+        clock.ahead = age
+
+        health = guard.health()
+
+    assert (health.keys.state, health.ok) == (state, ok)
+
+
+@pytest.mark.anyio
+async def test_leaving_the_guard_ends_its_fetches(descope: DescopeEmulator) -> None:
+    """Of every set of parts: no task is left behind in the event loop."""
+    cancelled = anyio.Event()
+
+    class Slow(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                cancelled.set()
+            return httpx.Response(500)  # pragma: no cover - it sleeps until it is cancelled
+
+    guard = StepUpGuard.for_descope(PROJECT, transport=Slow(), warmup="lazy")
+    token = descope.sign_in(ANN).session_token
+    with anyio.move_on_after(0.05):
+        async with guard:
+            await guard.verify(token)
+    with anyio.fail_after(1):
+        await cancelled.wait()
+
+
+def test_guard_reads_the_clock_when_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that freeze time freeze a guard that was made before."""
+    guard = StepUpGuard.for_descope(PROJECT)
+    monkeypatch.setattr(time, "time", lambda: 1234.5)
+
+    assert guard.clock() == 1234.5

@@ -222,14 +222,15 @@ def streaming_app(guard: StepUpGuard, clock: Clock) -> FastAPI:
     @app.get("/events", dependencies=[stepped_up])
     async def events(request: Request) -> StreamingResponse:
         async def stream() -> AsyncIterator[str]:
-            for number in range(5):
+            number = 0
+            while True:
                 try:
                     await guard.recheck(request)
                 except StepUpError as refusal:
                     yield f"end: {refusal.code}"
                     return
                 yield f"{number} "
-                clock.ahead += 200
+                number, clock.ahead = number + 1, clock.ahead + 200
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 

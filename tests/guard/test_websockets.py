@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException as StarletteHTTPException, WebSocketException
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, Response
+from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from fastapi_stepup import StepUpGuard, StepUpPolicy, claims_from, stepup_router
+from fastapi_stepup import StepUpGuard, StepUpPolicy, claims_from, install, stepup_router
 from fastapi_stepup.errors import InvalidToken, StepUpError, Unauthenticated
 from fastapi_stepup.testing import DescopeEmulator, assert_step_up_challenge
 from tests.guard.connections import ANN, locals_of_ours, request_with
@@ -202,8 +203,8 @@ def test_bad_token_of_a_message_closes_with_1008(
     if handler is not None:
 
         @app.exception_handler(handler)
-        async def answer(connection: HTTPConnection, error: Exception) -> Response:
-            return JSONResponse({"mine": True}, 401)
+        async def answer(connection: HTTPConnection, error: Exception) -> None:
+            """Never asked."""
 
     with TestClient(app).websocket_connect("/ws") as websocket:
         if after_a_good_one:
@@ -283,3 +284,33 @@ async def test_given_token_is_in_no_frame_and_no_repr(
 
     assert token not in locals_of_ours(refusal.value.__traceback__)
     assert token not in repr(request.scope)
+
+
+@pytest.mark.parametrize("build", [FastAPI, Starlette])
+@pytest.mark.parametrize("handler", [None, 401, StarletteHTTPException, Exception])
+def test_any_refusal_of_ours_closes_an_accepted_websocket(
+    build: type[Starlette], handler: Any, guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """Of `guard.verify` or of a policy too, which know no connection, once `install` has run."""
+    app = build()
+
+    async def converse(websocket: WebSocket) -> None:
+        await websocket.accept()
+        claims = await guard.verify(await websocket.receive_text())
+        StepUpPolicy().enforce(claims, now=guard.clock())
+
+    app.router.routes.append(WebSocketRoute("/ws", converse))
+
+    async def answer(connection: HTTPConnection, error: Exception) -> None:
+        """Never asked."""
+
+    if handler is not None:
+        app.add_exception_handler(handler, answer)
+    install(app, guard)
+    sent = {"x.y.z": INVALID, descope.sign_in(ANN).session_token: STEP_UP}
+
+    for token, reason in sent.items():
+        with TestClient(app).websocket_connect("/ws") as websocket:
+            websocket.send_text(token)
+            closed = websocket.receive()
+        assert closed == {"type": "websocket.close", "code": 1008, "reason": reason}

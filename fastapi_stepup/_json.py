@@ -11,6 +11,7 @@ _ESCAPE: Final = "\\u"
 # May find too many, an escaped backslash before it or a proper pair, but never too few.
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _WHITESPACE: Final = " \t\n\r"
+_CONTAINERS: Final = frozenset({dict, list})
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -68,8 +69,8 @@ def _is_deep(value: Any) -> bool:
         level = [
             child
             for parent in level
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(child, (dict, list))
+            for child in (parent.values() if type(parent) is dict else parent)
+            if type(child) in _CONTAINERS
         ]
         if not level:
             return False

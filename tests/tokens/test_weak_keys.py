@@ -41,9 +41,9 @@ PRIME_2048 = int(
 )
 
 
-def large(bits: int) -> int:
-    """Return an odd number of that many bits without small factors."""
-    number = (1 << bits) - 1
+def large(bits: int, *, less: int = 0) -> int:
+    """Return an odd number just below `2^bits - 2 * less`, without small factors."""
+    number = (1 << bits) - 1 - 2 * less
     while any(number % divisor == 0 for divisor in range(3, 5000, 2)):
         number -= 2
     return number
@@ -89,13 +89,18 @@ def test_rsa_bounds(modulus: int, exponent: int, expected: str | None) -> None:
         pytest.param(large(420) ** 5, id="fifth-power"),
         pytest.param(large(34) ** 61, id="power-of-61"),
         pytest.param(2**2047, id="power-of-2"),
-        pytest.param(PRIME_2048 * (PRIME_2048 + 2), id="close-factors"),
-        pytest.param(large(1024) * (large(1024) - 2**510 - 1), id="close-enough"),
+        pytest.param(large(1024) * large(1024, less=2**400), id="close-factors"),
+        pytest.param(large(1024) * large(1024, less=2**515), id="close-enough"),
     ],
 )
 def test_an_rsa_modulus_that_is_no_product_of_two_large_primes_hides_nothing(modulus: int) -> None:
     """A prime, a power, a small factor, factors close together: the private key is for anyone."""
     assert rsa_weakness(modulus, 65537) == "no_secret"
+
+
+def test_factors_that_are_far_enough_apart_pass() -> None:
+    """Fermat's method would take more steps than anyone's guess."""
+    assert rsa_weakness(large(1024) * large(1024, less=2**517), 65537) is None
 
 
 @pytest.mark.parametrize("bits", [2048, 3072])

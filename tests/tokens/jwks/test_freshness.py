@@ -58,6 +58,9 @@ async def test_the_soft_limit_follows_the_reply_within_bounds(
     endpoint = Endpoint(answer=lambda _: httpx.Response(200, content=body, headers=raw))
     harness = CacheHarness(endpoint, options={"max_stale": 86400})
     await harness.outcome("k1")
+    snapshot = harness.keys._state.snapshot
+    assert snapshot is not None
+    assert snapshot.lifetime == lifetime
     harness.clock.now += 0.8 * lifetime
     harness.keys.cached("k1")
     await harness.finish_refreshes()

@@ -108,6 +108,13 @@ async def test_backoff_doubles_up_to_a_minute_with_jitter() -> None:
         assert ceiling / 10 <= waiting <= ceiling
         harness.clock.now += waiting
     assert harness.keys.health().failures == 11
+    first = []
+    for _ in range(20):
+        harness = CacheHarness()
+        harness.endpoint.fail()
+        await harness.outcome("k1")
+        first.append(harness.keys.health().next_try)
+    assert 0.1 <= min(first) < max(first) < 1
 
 
 @pytest.mark.parametrize("recovered", [pytest.param(200, id="JW-011")])

@@ -38,6 +38,10 @@ async def test_static_keys_pass_the_same_policy_and_never_expire(
     assert events == [KeySkipped("private_members", alarming=True), KeySkipped("use")]
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert keys.generation > 0
+    snapshot = keys._state.snapshot
+    assert snapshot is not None
+    with pytest.raises(TypeError):
+        snapshot.keys["k2"] = snapshot.keys["k1"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

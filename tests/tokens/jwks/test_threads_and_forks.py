@@ -104,12 +104,13 @@ def test_a_loop_that_ends_over_a_fetch_leaves_no_other_loop_waiting(
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(lambda *_: None)  # it would report the pending tasks
     waiting = loop.create_task(harness.outcome("k1"))
-    loop.run_until_complete(asyncio.sleep(0.05))
+    while not harness.fetches:
+        loop.run_until_complete(asyncio.sleep(0.01))
     other = threading.Thread(target=wait)
     other.start()
     time.sleep(0.2)
     end(loop, harness)
-    other.join(4)
+    other.join(4.5)  # the fetch that hangs has 5 seconds
     assert results == [["found", "found"]]
     assert harness.fetches == 2
     loop.close()
@@ -131,8 +132,7 @@ def test_a_loop_that_was_held_up_gets_the_keys_that_another_one_fetched() -> Non
             await anyio.wait_all_tasks_blocked()
             other = threading.Thread(target=wait)
             other.start()
-            time.sleep(2)  # noqa: ASYNC251  # holding the loop up is the point
-            other.join()
+            other.join(30)  # holding the loop up is the point
 
     async def ask() -> None:
         results.append(await harness.outcome("k1"))
@@ -218,7 +218,9 @@ async def test_a_fetch_past_its_deadline_is_the_result_for_every_loop() -> None:
         group.start_soon(ask)
         await anyio.wait_all_tasks_blocked()
         group.start_soon(anyio.to_thread.run_sync, ask_elsewhere)
-        await anyio.sleep(0.1)
+        (refresh,) = harness.keys._refresher._refreshes
+        while len(refresh.waiters) < 2:  # noqa: ASYNC110  # nothing announces a waiter
+            await anyio.sleep(0.01)
         gate = harness.give_up_refresh()
     assert results == ["unavailable", "unavailable"]
     assert harness.fetches == 2

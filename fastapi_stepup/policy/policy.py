@@ -10,29 +10,13 @@ from fastapi_stepup._options import Duration, duration
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError, ImpersonationRefused, StepUpRequired
 from fastapi_stepup.policy.alternative import Alternative, Unmet, unmet_clauses
+from fastapi_stepup.policy.amr_names import check_amr
 
 MAX_ALTERNATIVES: Final = 8
 
 _ANY: Final = Alternative(None, (), ())
 _JUST_NOW: Final = 60
 _VALUE: Final = re.compile(r"[!#-\[\]-~]+")
-_AMR: Final = frozenset(
-    {"email", "fed", "mfa", "oauth", "otp", "pwd", "sms", "totp", "webauthn", "whatsapp"}
-)
-_MISNAMED: Final = {
-    "authenticator": "totp",
-    "biometric": "webauthn",
-    "fido2": "webauthn",
-    "magiclink": "email",
-    "enchantedlink": "email",
-    "passkey": "webauthn",
-    "passkeys": "webauthn",
-    "password": "pwd",
-    "saml": "fed",
-    "social": "oauth",
-    "sso": "fed",
-    "2fa": "mfa",
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -57,8 +41,8 @@ class StepUpPolicy:
             `"1d"`. Whole seconds. `None` accepts it for as long as the token lives. `0` accepts
             only the second of the step-up itself and is hardly ever what you want.
         amr: Authentication methods (RFC 8176, Descope's `"sms"`, `"webauthn"`, `"mfa"` …); any one
-            of them meets the requirement. A value that Descope writes in another way, such as
-            `"passkey"`, logs a warning with the right one.
+            of them meets the requirement. A name that no token has, such as `"passkey"`, is refused
+            with the right one.
         acr: Authentication context classes; any one of them meets the requirement.
 
     Attributes:
@@ -291,13 +275,5 @@ def _values(name: str, values: Iterable[str] | str) -> tuple[str, ...]:
             raise ConfigurationError(msg)
     if name == "amr":
         for value in listed:
-            _warn_of_other_name(value)
+            check_amr(value)
     return tuple(dict.fromkeys(listed))
-
-
-def _warn_of_other_name(value: str) -> None:
-    lowered = value.lower()
-    plain = re.sub(r"[-_]", "", lowered)
-    name = lowered if lowered in _AMR else _MISNAMED.get(plain)
-    if name is not None and name != value:
-        logger.warning('amr=%r is met by no session of Descope: it writes "%s".', value, name)

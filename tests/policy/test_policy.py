@@ -256,31 +256,38 @@ def test_max_age_is_a_duration() -> None:
     [
         pytest.param("passkey", "webauthn", id="passkey"),
         pytest.param("Passkeys", "webauthn", id="passkeys"),
-        pytest.param("WebAuthn", "webauthn", id="other-case"),
         pytest.param("password", "pwd", id="password"),
+        pytest.param("magiclink", "email", id="magiclink"),
         pytest.param("magic_link", "email", id="underscore"),
         pytest.param("enchanted-link", "email", id="dash"),
+        pytest.param("notp", "whatsapp", id="notp"),
         pytest.param("authenticator", "totp", id="app"),
         pytest.param("SSO", "fed", id="sso"),
+        pytest.param("saml", "fed", id="saml"),
         pytest.param("social", "oauth", id="social"),
         pytest.param("2fa", "mfa", id="2fa"),
         pytest.param("biometric", "webauthn", id="biometric"),
         pytest.param("fido2", "webauthn", id="fido2"),
-        pytest.param("saml", "fed", id="saml"),
-        *(
-            pytest.param(name.upper(), name, id=name)
-            for name in ("email", "fed", "mfa", "oauth", "otp", "pwd", "sms", "totp", "whatsapp")
-        ),
     ],
 )
-def test_amr_by_another_name_is_warned_of(
-    written: str, right: str, caplog: pytest.LogCaptureFixture
+def test_amr_that_no_token_has_is_refused(written: str, right: str) -> None:
+    """No session would ever meet it; the message has the right word."""
+    with pytest.raises(errors.ConfigurationError, match=f"^amr='{written}' .* write \"{right}\""):
+        StepUpPolicy(amr=["sms", written])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["email", "fed", "mfa", "oauth", "otp", "pwd", "sms", "totp", "webauthn", "whatsapp"],
+)
+def test_amr_in_another_letter_case_is_warned_of(
+    name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No session would ever meet it; the warning has the right word."""
-    StepUpPolicy(amr=["sms", written])
+    """Descope never writes it so; another issuer might."""
+    StepUpPolicy(amr=["hwk", name.upper()])
 
     assert caplog.messages == [
-        f'amr={written!r} is met by no session of Descope: it writes "{right}".'
+        f"amr='{name.upper()}' is met by no session of Descope: it writes \"{name}\"."
     ]
 
 

@@ -36,7 +36,8 @@ from fastapi_stepup.guard.request_state import (
     kept_claims,
     kept_token,
 )
-from fastapi_stepup.policy.policy import StepUpPolicy
+from fastapi_stepup.guard.route_policies import policies_of_route
+from fastapi_stepup.policy.policy import StepUpPolicy, all_of
 from fastapi_stepup.providers.descope.client import DescopeClient
 from fastapi_stepup.tokens.cache import CACHED_TOKENS
 from fastapi_stepup.tokens.claims_set import LEEWAY
@@ -318,13 +319,28 @@ class StepUpGuard(SetOnce):
         except StepUpRequired as error:
             if self.refusals.leads_to_step_up(connection):
                 return
-            refusal: StepUpError = error
+            policy, refusal = self._all_that_is_asked(connection, policy, claims, error)
         except StepUpError as error:
             refusal = error
         else:
             return
         if not self.refusals.is_reported(refusal.code):
             raise self.refusals.shaped(connection, refusal, policy=policy, claims=claims)
+
+    def _all_that_is_asked(
+        self,
+        connection: HTTPConnection,
+        policy: StepUpPolicy,
+        claims: Claims,
+        error: StepUpRequired,
+    ) -> tuple[StepUpPolicy, StepUpError]:
+        """Return what all entry points of the route ask together, and the refusal that names it."""
+        together = all_of(dict.fromkeys((*policies_of_route(connection, self), policy)))
+        try:
+            together.enforce(claims, now=self.clock())
+        except StepUpError as merged:
+            return together, merged
+        return policy, error  # together they were too much to name
 
     async def recheck(self, connection: HTTPConnection) -> Claims:
         """Return the claims of a long-lived connection if it would still be let in now.

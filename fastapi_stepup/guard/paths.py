@@ -87,7 +87,7 @@ def _templates(
     convertors: tuple[tuple[str, Convertor[Any]], ...] = (),
 ) -> Iterator[_Template]:
     """Yield the templates of the routes called *names* in *app* and in what is mounted in it."""
-    for route in _routes(app):
+    for route in routes_in(app):
         if isinstance(route, Mount):
             below = prefix + route.path_format.removesuffix(_BELOW)
             own = tuple(item for item in route.param_convertors.items() if item[0] != "path")
@@ -101,7 +101,7 @@ def _templates(
             yield _Template(route.name, prefix + route.path_format, convertors + own)
 
 
-def _routes(app: Any) -> Iterable[Any]:
+def routes_in(app: Any) -> Iterable[Any]:
     """Yield the routes of *app*, through middleware around it and included routers in it."""
     while app is not None and not hasattr(app, "routes"):
         app = getattr(app, "app", None)
@@ -122,7 +122,7 @@ def _root_of(scope: Mapping[str, Any], app: Any) -> str:
     for length in range(len(segments), 0, -1):
         entered = "/".join(segments[:length])
         inside = {**scope, "root_path": entered}
-        if any(route.matches(inside)[0] is not Match.NONE for route in _routes(app)):
+        if any(route.matches(inside)[0] is not Match.NONE for route in routes_in(app)):
             return entered
     return root
 

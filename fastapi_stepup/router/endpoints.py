@@ -23,13 +23,13 @@ from fastapi_stepup.errors import (
     Unauthenticated,
 )
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.guard.markers import mark
 from fastapi_stepup.router.body import read_body
 from fastapi_stepup.router.flow import StepUpFlow, refuse_impersonated
 from fastapi_stepup.router.methods.base import MethodRoute
 from fastapi_stepup.router.schemas import Pending
 from fastapi_stepup.router.session_response import Caller
 from fastapi_stepup.web.dependencies import RequireSession
-from fastapi_stepup.web.markers import mark
 from fastapi_stepup.web.openapi import document_refusals
 
 _HEADERS: Final = {

@@ -6,12 +6,12 @@ from functools import partial
 from fastapi import APIRouter, Request
 
 from fastapi_stepup.errors import StepUpError
+from fastapi_stepup.guard.markers import mark
 from fastapi_stepup.router.body import read_body
 from fastapi_stepup.router.endpoints import StatusRoute, json_body, no_redirect
 from fastapi_stepup.router.flow import StepUpFlow
 from fastapi_stepup.router.methods.base import StepUpMethod
 from fastapi_stepup.router.schemas import StepUpRequestBody, StepUpStatus, UsableMethod
-from fastapi_stepup.web.markers import mark
 from fastapi_stepup.web.openapi import document_refusals
 
 

@@ -13,8 +13,8 @@ from starlette.websockets import WebSocket
 
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.guard.markers import mark
 from fastapi_stepup.policy.policy import StepUpPolicy
-from fastapi_stepup.web.markers import mark
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 

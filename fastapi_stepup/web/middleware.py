@@ -15,6 +15,7 @@ from fastapi_stepup.errors import ConfigurationError, StepUpError
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.refusals import POLICY_VIOLATION, can_be_answered
 from fastapi_stepup.guard.report_only import authorize_or_report
+from fastapi_stepup.guard.route_policies import keep_rules
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.caching import keeping_private
 from fastapi_stepup.web.exception_handlers import answer
@@ -95,6 +96,8 @@ class StepUpMiddleware(SetOnce):
             connection: Request | WebSocket = (
                 Request(scope) if kind == "http" else WebSocket(scope, receive, send)
             )
+            policies = [each for each in required if isinstance(each, StepUpPolicy)]
+            keep_rules(connection, self.guard, policies)
             try:
                 for protection in required:
                     policy = protection if isinstance(protection, StepUpPolicy) else None

@@ -12,9 +12,9 @@ from starlette.types import ASGIApp
 
 from fastapi_stepup.guard.credentials import SAFE_METHODS
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.guard.markers import marked
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.dependencies import RequireSession
-from fastapi_stepup.web.markers import marked
 from fastapi_stepup.web.middleware import StepUpMiddleware
 from fastapi_stepup.web.rule_coverage import required_everywhere
 from fastapi_stepup.web.rules import HTTP_METHODS, Access

@@ -1,0 +1,92 @@
+"""The policies that all entry points of a route ask, so that one challenge can name them.
+
+RFC 9470 section 3 wants all shortfalls in one challenge. A client that is told of one policy at a
+time has to step up once for each.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from starlette.requests import HTTPConnection
+from starlette.routing import Host, Match, Mount
+
+from fastapi_stepup.guard.markers import marked
+from fastapi_stepup.guard.paths import routes_in
+from fastapi_stepup.policy.policy import StepUpPolicy
+
+RULES_SCOPE_KEY: Final = "fastapi_stepup.rules"
+
+_DEEPEST: Final = 16  # mounts within mounts
+
+
+def keep_rules(connection: HTTPConnection, guard: object, policies: Iterable[StepUpPolicy]) -> None:
+    """Keep what a middleware of *guard* asks of this connection."""
+    known: Mapping[object, tuple[StepUpPolicy, ...]] = connection.scope.get(RULES_SCOPE_KEY, {})
+    asked = dict.fromkeys((*known.get(guard, ()), *policies))
+    connection.scope[RULES_SCOPE_KEY] = {**known, guard: tuple(asked)}
+
+
+def policies_of_route(connection: HTTPConnection, guard: object) -> tuple[StepUpPolicy, ...]:
+    """Return what the entry points of *guard* ask of this route, the outermost first.
+
+    - Sees rules of middleware in front, dependencies of app, routers and route, and the decorator.
+    - Looks the route up itself where routing is still to come.
+    - Does not see calls of `guard.authorize` inside a handler.
+    """
+    scope = connection.scope
+    route = _matched_route(scope) if "route" in scope else _route_ahead(scope)
+    asked = [
+        *scope.get(RULES_SCOPE_KEY, {}).get(guard, ()),
+        *_of_dependencies(route, guard),
+        *_of_endpoint(scope.get("endpoint") or getattr(route, "endpoint", None), guard),
+    ]
+    return tuple(dict.fromkeys(asked))
+
+
+def _matched_route(scope: Mapping[str, Any]) -> Any:
+    """Return the route that serves *scope*, with the dependencies of routers that include it."""
+    route = scope["route"]
+    # FastAPI 0.137 and later: a route as it is where a router was included.
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    return context if context is not None and context.original_route is route else route
+
+
+def _route_ahead(scope: Mapping[str, Any]) -> Any:
+    """Return the route that will serve *scope*, or `None`."""
+    app, scope = scope.get("app"), dict(scope)
+    for _ in range(_DEEPEST):
+        for route in routes_in(app):
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                break
+        else:
+            return None
+        if not isinstance(route, (Mount, Host)):
+            return route
+        app, scope = route.app, {**scope, **child}
+    return None
+
+
+def _of_dependencies(route: Any, guard: object) -> Iterator[StepUpPolicy]:
+    provider = getattr(route, "dependency_overrides_provider", None)
+    overrides = getattr(provider, "dependency_overrides", None) or {}
+    waiting = [getattr(route, "dependant", None)]
+    while waiting:
+        dependant: Any = waiting.pop()
+        if dependant is None or dependant.call in overrides:
+            continue
+        # `RequireSession` is of a layer above; it is known by what it has.
+        policy = getattr(dependant.call, "policy", None)
+        if isinstance(policy, StepUpPolicy) and getattr(dependant.call, "guard", None) is guard:
+            yield policy
+        # Popped from the end, so in the order in which FastAPI runs them.
+        waiting.extend(reversed(dependant.dependencies))
+
+
+def _of_endpoint(endpoint: Any, guard: object) -> Iterator[StepUpPolicy]:
+    endpoint = getattr(endpoint, "dispatch", endpoint)
+    while endpoint is not None:
+        access = marked(endpoint, guard)
+        if isinstance(access, StepUpPolicy):
+            yield access
+        endpoint = getattr(endpoint, "__wrapped__", None)

@@ -1,4 +1,4 @@
-"""What caches are told about replies that depend on a credential."""
+"""Cache headers of replies that depend on a credential."""
 
 from typing import Final
 

@@ -15,7 +15,7 @@ class StepUpRoute(APIRoute):
     """A route whose `RequireSession` and `RequireStepUp` decide before the body is read.
 
     FastAPI reads and parses the whole body before it runs a dependency. A route of this class asks
-    the guard first, so that an upload without a step-up costs one answer and bad JSON is no hint.
+    the guard first, so an upload without a step-up costs one answer, and bad JSON is no hint.
 
     ```python
     router = APIRouter(route_class=StepUpRoute)
@@ -27,7 +27,7 @@ class StepUpRoute(APIRoute):
     - Respects `dependency_overrides`.
     - Does not decide early for subclasses of the two that have a `__call__` of their own.
 
-    After `install(app, guard)` every route of the app decides so, whatever its class.
+    After `install(app, guard)` a route of any class decides so, if it takes a body.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -42,7 +42,7 @@ class StepUpRoute(APIRoute):
 
 
 class HeadFirst:
-    """Makes each route of a router decide as `StepUpRoute` does, whatever its class.
+    """Makes each route of a router decide as `StepUpRoute` does, if it takes a body.
 
     It is inside of every middleware: one in between may hide what `receive` raises.
 
@@ -63,12 +63,13 @@ class HeadFirst:
         async def receiving() -> Message:
             nonlocal is_decided
             if not is_decided and "route" in scope:
-                is_decided = True
                 # For such a route the first message is the body that FastAPI parses before it runs
                 # dependencies; it lets our errors pass. For others it is some later message, which
                 # a stream may ask for when its step-up has become too old.
                 if getattr(_matched_route(scope), "body_field", None) is not None:
                     await authorize_from_head(scope)
+                # Not before: error reporters read the body too, and hide that it was refused.
+                is_decided = True
             return await receive()
 
         await self.app(scope, receiving, send)

@@ -133,7 +133,7 @@ def _document(app: Any) -> None:
 
 
 class RefusalLayer:
-    """What `install` adds to each exchange.
+    """The layer that `install` adds around all other middleware.
 
     Args:
         app: The app inside.

@@ -30,7 +30,7 @@ class StepUpRule:
     Args:
         path: An exact path (`/checkout`), a template in Starlette's notation (`/pay/{id}`), or a
             prefix (`/admin/*`, which is `/admin` and everything below it); not a regular
-            expression. As the router sees it: decoded, without `root_path`, whatever the host.
+            expression. As the router sees it: decoded, without `root_path`, on any host.
         require: A `StepUpPolicy`, `"session"` (signed in is enough) or `"public"`.
         methods: HTTP methods the rule is for; `GET` includes `HEAD`. `None` is for all, and for
             WebSockets.
@@ -81,7 +81,7 @@ class StepUpRule:
         )
 
     def is_for(self, method: str | None) -> bool:
-        """Return whether the rule is for *method*, `None` for a WebSocket, whatever the path."""
+        """Return whether the rule is for *method*, `None` for a WebSocket, on any path."""
         # Routers serve HEAD wherever they serve GET.
         return (
             self.methods is None

@@ -46,7 +46,7 @@ class Account(Base):
 
 
 class Payee(Base):
-    """Somebody whom a customer pays."""
+    """A person or a firm that a customer pays."""
 
     __tablename__ = "payees"
     id: Mapped[int] = mapped_column(primary_key=True)

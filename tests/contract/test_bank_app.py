@@ -90,8 +90,8 @@ def descope(after: ModuleType) -> Iterator[DescopeEmulator]:
 
 def answered(response: Any) -> tuple[Any, ...]:
     """Return a reply without what differs from one run to the next."""
-    told = {"server-timing", "cache-control", "vary", "content-length"}
-    fields = {name: value for name, value in response.headers.items() if name not in told}
+    differing = {"server-timing", "cache-control", "vary", "content-length"}
+    fields = {name: value for name, value in response.headers.items() if name not in differing}
     return response.status_code, fields, response.text
 
 

@@ -1,4 +1,4 @@
-"""What caches are told about replies that depend on a credential."""
+"""Cache headers of replies that depend on a credential."""
 
 from typing import Any
 
@@ -23,8 +23,8 @@ from tests.support.exchange import ANN
 PRIVATE = ("private", "Authorization, Cookie")
 
 
-def told(response: Any) -> tuple[str | None, str | None]:
-    """Return what the reply says to caches."""
+def cache_fields(response: Any) -> tuple[str | None, str | None]:
+    """Return the fields of the reply that caches read."""
     return response.headers.get("cache-control"), response.headers.get("vary")
 
 
@@ -61,7 +61,7 @@ async def stream(request: Request) -> Response:
 def test_a_reply_to_a_session_is_private(
     build: Any, by: str, guard: StepUpGuard, descope: DescopeEmulator
 ) -> None:
-    """However the session came, whatever the handler returns; an open route says nothing."""
+    """By header or cookie, for any kind of reply; an open route says nothing."""
     app = build(guard)
     asked = [Depends(RequireSession(guard))]
     app.get("/me", dependencies=asked)(lambda: {"name": "Ann"})
@@ -74,9 +74,9 @@ def test_a_reply_to_a_session_is_private(
     client = TestClient(app)
 
     for path in ("/me", "/text", "/lost", "/stream"):
-        assert told(client.get(path, headers=headers)) == PRIVATE
-    assert told(client.get("/open", headers=headers)) == (None, None)
-    assert told(client.get("/open")) == (None, None)
+        assert cache_fields(client.get(path, headers=headers)) == PRIVATE
+    assert cache_fields(client.get("/open", headers=headers)) == (None, None)
+    assert cache_fields(client.get("/open")) == (None, None)
 
 
 @pytest.mark.parametrize("build", BUILDS)
@@ -101,7 +101,7 @@ def test_what_the_app_says_itself_stays(
 
     [(name, value)] = said.items()
     assert response.headers[name] == value
-    assert told(response) == (value if name.lower() == "cache-control" else None, None)
+    assert cache_fields(response) == (value if name.lower() == "cache-control" else None, None)
 
 
 def test_what_the_reply_varies_on_is_added_to(guard: StepUpGuard, descope: DescopeEmulator) -> None:
@@ -113,7 +113,7 @@ def test_what_the_reply_varies_on_is_added_to(guard: StepUpGuard, descope: Desco
 
     response = TestClient(app).get("/me", headers=descope.sign_in(ANN).headers)
 
-    assert told(response) == ("private", "Accept-Encoding, Authorization, Cookie")
+    assert cache_fields(response) == ("private", "Accept-Encoding, Authorization, Cookie")
 
 
 @pytest.mark.parametrize("build", BUILDS)
@@ -122,4 +122,4 @@ def test_a_refusal_is_stored_nowhere(build: Any, guard: StepUpGuard) -> None:
     app = build(guard)
     app.get("/me", dependencies=[Depends(RequireSession(guard))])(lambda: 1)
 
-    assert told(TestClient(app).get("/me")) == ("no-store", None)
+    assert cache_fields(TestClient(app).get("/me")) == ("no-store", None)

@@ -170,14 +170,14 @@ def test_challenges_are_exposed(
     assert "access-control-allow-origin" in answer.headers
 
 
-def test_challenges_are_not_exposed_to_strangers(
+def test_challenges_are_not_exposed_to_other_origins(
     guard: StepUpGuard, descope: DescopeEmulator
 ) -> None:
     """Without CORS for the origin, or for another answer, nothing is added."""
     client = TestClient(cors_app(guard, outermost=True))
 
-    stranger = client.post("/pay", headers={"Origin": "https://evil.example"})
+    foreign = client.post("/pay", headers={"Origin": "https://evil.example"})
     passed = client.post("/pay", headers=ORIGIN | descope.step_up("ann@example.com").headers)
 
-    assert "access-control-expose-headers" not in stranger.headers
+    assert "access-control-expose-headers" not in foreign.headers
     assert "access-control-expose-headers" not in passed.headers

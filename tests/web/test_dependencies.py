@@ -45,7 +45,7 @@ def headers_of(tokens: Tokens) -> dict[str, str]:
 def test_session_is_enough_where_only_a_session_is_asked(
     guard: StepUpGuard, descope: DescopeEmulator
 ) -> None:
-    """`RequireSession` lets a plain session in, and nobody without one."""
+    """`RequireSession` lets a plain session in, and no request without one."""
     app = FastAPI()
 
     @app.get("/cart")
@@ -152,7 +152,7 @@ def test_security_scopes_make_no_difference(guard: StepUpGuard, descope: Descope
 def test_refusal_comes_before_the_body_is_judged_and_before_background_work(
     guard: StepUpGuard, descope: DescopeEmulator
 ) -> None:
-    """A refused request runs no handler and is not told what its body should look like."""
+    """A refused request runs no handler and learns nothing about its body."""
     ran: list[str] = []
     app = FastAPI()
 
@@ -269,7 +269,7 @@ def test_methods_may_be_a_generator(guard: StepUpGuard) -> None:
 
 
 def test_it_cannot_be_changed(guard: StepUpGuard) -> None:
-    """What guards a route at start guards it until the end."""
+    """A route is guarded until the end by what guards it at the start."""
     required = RequireStepUp(guard, max_age=60)
 
     for name in ("guard", "policy", "model", "scheme_name"):

@@ -44,7 +44,7 @@ def registered(annotation: Any) -> None:
 def test_a_forgotten_depends_says_what_to_write(
     kind: type[RequireSession], register: Callable[[Any], Any], guard: StepUpGuard
 ) -> None:
-    """Where the route is registered, wherever FastAPI takes dependencies or annotations."""
+    """At registration, in every place that takes dependencies or annotations."""
     with pytest.raises(ConfigurationError, match=rf"Annotated\[Claims, Depends\({kind.__name__}\("):
         register(kind(guard))
 

@@ -196,7 +196,7 @@ def test_overrides_are_respected(build: Callable[..., FastAPI], guard: StepUpGua
 
 
 def test_an_override_of_what_stands_above_is_respected(guard: StepUpGuard) -> None:
-    """What is below a replaced dependency is not asked."""
+    """A dependency below a replaced one is not asked."""
 
     def signed_in(claims: Annotated[Claims, Depends(RequireStepUp(guard))]) -> str:
         return claims.subject
@@ -218,7 +218,7 @@ def test_a_kind_of_its_own_decides_when_it_is_its_turn(guard: StepUpGuard) -> No
     """A subclass may let pass what ours refuses."""
 
     class Optional(RequireSession):
-        """A dependency that refuses nobody."""
+        """A dependency that refuses no request."""
 
         async def __call__(self, connection: HTTPConnection) -> Any:
             """Return the claims, if there are any."""

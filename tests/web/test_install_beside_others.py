@@ -133,7 +133,7 @@ def test_handlers_of_the_app_do_not_swallow_the_challenge(
     guard: StepUpGuard,
     descope: DescopeEmulator,
 ) -> None:
-    """Whatever status or class they are for, before or after `install`."""
+    """For any status or class, registered before or after `install`."""
     keys: list[Any] = [401, 403, HTTPException, Exception] if key == "all" else [key]
     headers = descope.sign_in(ANN).headers
     for install_first in (True, False):
@@ -177,7 +177,7 @@ def test_a_handler_for_refusals_answers(
     guard: StepUpGuard,
     descope: DescopeEmulator,
 ) -> None:
-    """An app with an error format of its own gives refusals that form, whatever the order."""
+    """An app with an error format of its own gives refusals that form, in either order."""
     app = FastAPI()
     if install_first:
         install(app, guard)
@@ -210,7 +210,7 @@ def test_websockets_are_denied_before_a_handler_for_401(
 
 
 def test_a_refusal_after_the_reply_has_started_goes_on(guard: StepUpGuard) -> None:
-    """It cannot be answered any more; the server is told."""
+    """It cannot be answered any more; the server gets the error."""
 
     async def late(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -313,7 +313,7 @@ def test_an_openapi_of_the_app_is_described(when: str, guard: StepUpGuard) -> No
 
 
 def test_an_openapi_that_extends_ours_is_described_once(guard: StepUpGuard) -> None:
-    """What stands there already is not added again."""
+    """Descriptions that are there already are not added again."""
     app = FastAPI()
     install(app, guard)
     app.post("/pay", dependencies=[Depends(RequireStepUp(guard))])(lambda: "paid")

@@ -20,6 +20,8 @@ from fastapi_stepup import (
     install,
 )
 from fastapi_stepup.testing import DescopeEmulator, assert_step_up_challenge
+from tests.support.exchange import bearer
+from tests.web.test_head_first import BUILDS, send_upload, upload
 from tests.web.test_install_beside_others import ENTRY_POINTS
 
 ANN = "ann@example.com"
@@ -88,3 +90,18 @@ def test_sentry_with_defaults_reports_no_refusal(
     assert_step_up_challenge(refused)
     assert (broken.status_code, events_of_refusal) == (500, [])
     assert len(reported) == 1
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_sentry_with_defaults_does_not_let_an_upload_in(
+    build: Callable[..., FastAPI], guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """It reads the body for its reports before FastAPI does, and is refused as well."""
+    sentry_sdk.init("https://key@sentry.example/1", before_send=lambda *_: None)
+    try:
+        refused = send_upload(build(guard, upload), [])
+        allowed = send_upload(build(guard, upload), bearer(descope))
+    finally:
+        sentry_sdk.init()
+
+    assert (refused, allowed) == ((401, 0), (200, 15))

@@ -165,7 +165,7 @@ def test_rules_that_reading_uses_up_are_refused_by_the_inventory_too(guard: Step
     "kind", [list, tuple, dict.fromkeys, lambda rules: dict(enumerate(rules)).values()]
 )
 def test_rules_may_be_any_collection(kind: Any, guard: StepUpGuard) -> None:
-    """Whatever can be read twice."""
+    """Any that can be read twice."""
     app = Starlette(routes=[Route("/pay", anything, methods=["POST"])])
     rules = kind([StepUpRule("/pay", POLICY)])
     app.add_middleware(StepUpMiddleware, guard=guard, rules=rules, default="public")
@@ -198,7 +198,7 @@ def test_lifespan_is_untouched(guard: StepUpGuard) -> None:
 
 @pytest.mark.parametrize("kind", ["webtransport", "http2", ""])
 def test_unknown_scope_types_are_refused(kind: str, guard: StepUpGuard) -> None:
-    """What cannot be judged does not get through, not even with everything public."""
+    """A connection that cannot be judged does not get through, even with everything public."""
     app = StepUpMiddleware(anything, guard=guard, default="public")
 
     with pytest.raises(RuntimeError, match="cannot guard"):
@@ -278,7 +278,7 @@ def test_an_upload_is_refused_without_reading_it(
 
 
 def test_claims_are_verified_once(descope: DescopeEmulator) -> None:
-    """Middleware, dependencies, handler: one look at the token, whatever each of them asks."""
+    """Middleware, dependencies, handler: one look at the token for all that they ask."""
     events: list[Event] = []
     guard = StepUpGuard.for_descope(descope.project_id, on_event=events.append)
     app = FastAPI(dependencies=[Depends(RequireSession(guard))])
@@ -315,7 +315,7 @@ def test_claims_do_not_outlive_their_token_in_a_copied_scope(
 
 
 def test_two_guards_do_not_share_claims(guard: StepUpGuard, descope: DescopeEmulator) -> None:
-    """What one project's guard lets in is a stranger to another's."""
+    """A session of one project is no session of another."""
     other = StepUpGuard.for_descope("P2other")
     with DescopeEmulator("P2other").attach(other) as elsewhere:
         app = StepUpMiddleware(
@@ -340,17 +340,17 @@ def test_claims_do_not_outlive_their_request(guard: StepUpGuard, descope: Descop
         try:
             return claims_from(request).subject
         except LookupError:
-            return "nobody"
+            return "none"
 
     ann = descope.sign_in(ANN)
     with TestClient(app) as client:
         assert client.get("/closed", headers=ann.headers).json() == ann.user_id
-        assert client.get("/open").json() == "nobody"
-        assert client.get("/open", headers=ann.headers).json() == "nobody"
+        assert client.get("/open").json() == "none"
+        assert client.get("/open", headers=ann.headers).json() == "none"
 
 
 def test_imitated_claims_are_ignored(guard: StepUpGuard) -> None:
-    """What is put under a guessed name where claims might be kept does not count."""
+    """Claims that are put under a guessed name in the scope do not count."""
     scope = scope_for("/", state={"fastapi_stepup.claims": {guard: Claims({"su": True})}})
 
     assert exchange(StepUpMiddleware(anything, guard=guard), scope)[0][0]["status"] == 401

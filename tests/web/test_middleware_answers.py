@@ -66,7 +66,7 @@ def test_a_replaced_exception_handler_answers(
 
 
 def test_a_broken_exception_handler_opens_nothing(guard: StepUpGuard) -> None:
-    """What it raises goes on to the server, like any failure of the app."""
+    """Its error goes on to the server, like any failure of the app."""
     app = Starlette(
         exception_handlers={StepUpError: raising_handler}, routes=[Mount("/", anything)]
     )
@@ -161,7 +161,7 @@ def test_websockets(guard: StepUpGuard, descope: DescopeEmulator) -> None:
 
 
 def test_websockets_without_denial_responses(guard: StepUpGuard) -> None:
-    """Where the server cannot deny, the socket is closed with 1008 before it is accepted."""
+    """A server that cannot deny closes the socket with 1008 before it is accepted."""
     app = StepUpMiddleware(Starlette(routes=[WebSocketRoute("/ws", greet)]), guard=guard)
 
     messages, _ = exchange(app, scope_for("/ws", type="websocket"))

@@ -201,7 +201,7 @@ def test_an_app_without_guarded_routes_is_untouched(app: FastAPI) -> None:
 
 
 def test_apps_do_not_share_their_schemas(guard: StepUpGuard) -> None:
-    """What one app does to its schema stays with it."""
+    """A change that one app makes to its schema stays with it."""
     first, second = FastAPI(), FastAPI()
     for each in (first, second):
         install(each, guard)

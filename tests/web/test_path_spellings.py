@@ -37,7 +37,7 @@ class Endpoint(HTTPEndpoint):
 
 
 def secret() -> str:
-    """Answer, whatever the parameters are."""
+    """Answer for any parameters."""
     return SECRET
 
 
@@ -286,7 +286,7 @@ MUTATIONS: st.SearchStrategy[Callable[[str], str]] = st.one_of(
 def test_no_mutation_of_a_path_gets_data(
     shapes: ASGIApp, path: str, mutations: list[Callable[[str], str]], decodings: int
 ) -> None:
-    """Whatever a client writes and however often it is decoded."""
+    """For any spelling by a client, decoded any number of times."""
     for mutation in mutations:
         path = mutation(path) or "/"
     for _ in range(decodings):

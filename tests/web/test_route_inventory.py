@@ -268,7 +268,7 @@ def test_documentation_is_listed(guard: StepUpGuard) -> None:
     ],
 )
 def test_a_route_says(methods: Any, found: Any, expected: Any) -> None:
-    """Whether it is open, mutates and asks for a step-up."""
+    """That it is open, mutates or asks for a step-up."""
     route = GuardedRoute("/a", frozenset(methods), found)
 
     assert (route.is_open, route.mutates, route.asks_step_up) == expected
@@ -306,7 +306,7 @@ def test_methods_of_endpoints(guard: StepUpGuard, tmp_path: Path) -> None:
 
 
 def test_a_route_cannot_be_changed() -> None:
-    """What a test has read stays."""
+    """A test may rely on what it has read."""
     route = GuardedRoute("/a", frozenset(), ())
 
     with pytest.raises(FrozenInstanceError):
@@ -318,6 +318,7 @@ def test_safe_methods_do_not_mutate(method: str) -> None:
     """RFC 9110 section 9.2.1; any other does, beside them too."""
     assert not GuardedRoute("/a", frozenset({method}), ()).mutates
     assert GuardedRoute("/a", frozenset({method, "QUERY"}), ()).mutates
+    assert not GuardedRoute("/a", frozenset({"GET", "HEAD", "OPTIONS", "TRACE"}), ()).mutates
 
 
 def test_routes_without_a_path_count_as_the_root(guard: StepUpGuard) -> None:
@@ -351,7 +352,7 @@ def test_what_is_listed_as_open_is_open(guard: StepUpGuard, descope: DescopeEmul
 
 
 def test_helper_routes_are_never_open(guard: StepUpGuard) -> None:
-    """What the helper router serves without a session counts as open on purpose."""
+    """Helper routes that need no session count as open on purpose."""
     app = FastAPI()
     app.include_router(
         stepup_router(guard, methods=["otp", "enchantedlink"], redirect_uris=("https://a.example",))

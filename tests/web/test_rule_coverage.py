@@ -44,7 +44,7 @@ def convertors() -> Iterator[None]:
 def test_no_path_of_a_guarded_route_is_open(
     rules: list[StepUpRule], default: Access, template: str, method: str | None, data: Any
 ) -> None:
-    """Whatever the rules, the parameters and their values."""
+    """For any rules, parameters and values."""
     table = RuleTable(tuple(rules), default)
     _, path_format, found = compile_path(template)
     values = {

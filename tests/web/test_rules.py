@@ -76,7 +76,7 @@ def test_a_protecting_rule_matches_loosely(
 def test_a_public_rule_matches_exactly(
     path: str, opened: list[str], closed: list[str], guard: StepUpGuard
 ) -> None:
-    """Whatever is not exactly what it opens stays closed."""
+    """Any other spelling of what it opens stays closed."""
     app = StepUpMiddleware(anything, guard=guard, rules=[StepUpRule(path, "public")])
 
     assert [p for p in opened if not is_open(app, p)] == []
@@ -104,7 +104,7 @@ def test_methods_of_a_public_rule(
 
 
 def test_methods_of_a_protecting_rule(guard: StepUpGuard) -> None:
-    """Unknown methods, and WebSockets, are covered whatever it lists."""
+    """Unknown methods, and WebSockets, are covered with any methods listed."""
     rule = StepUpRule("/x", POLICY, methods=["POST"])
     app = listed(guard, rule)
 
@@ -274,7 +274,7 @@ def test_unknown_methods_are_refused(methods: Any) -> None:
 
 @pytest.mark.parametrize("kind", [list, tuple, dict.fromkeys, lambda rules: {0: rules[0]}.values()])
 def test_rules_may_be_any_ordered_collection(kind: Any) -> None:
-    """Whatever can be read twice, in one order."""
+    """Any that can be read twice, in one order."""
     rule = StepUpRule("/pay", POLICY)
 
     assert checked_rules(kind([rule])) == (rule,)

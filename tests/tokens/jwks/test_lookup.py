@@ -211,8 +211,9 @@ def test_a_bad_url_is_refused(url: str) -> None:
     ],
 )
 def test_options_out_of_bounds_are_refused(options: dict[str, Any]) -> None:
-    """A wrong option fails at construction."""
-    with pytest.raises(ConfigurationError):
+    """A wrong option fails at construction, and the message names it."""
+    name = next(reversed(options))
+    with pytest.raises(ConfigurationError, match=name):
         JWKSCache(URL, **options)
 
 

@@ -345,12 +345,14 @@ def _live_on(harness: CacheHarness, sender: Any) -> None:
 def test_workers_forked_from_one_process_do_not_refresh_in_step() -> None:
     """Each child of a preloading server plans its refresh anew; locks and fetches start over."""
     harness = CacheHarness()
-    anyio.run(harness.outcome, "k1")
+    anyio.run(harness.outcomes, "k1", "missing")
+    assert len(harness.keys._unknown_kids) == 1
     static = JWKSCache.static({"keys": [jwk("k1")]})
     lock, before = harness.keys._state.lock, harness.keys._state.snapshot
     _after_fork_in_child()
     after = harness.keys._state.snapshot
     assert harness.keys._state.lock is not lock
+    assert len(harness.keys._unknown_kids) == 0
     assert before is not None
     assert after is not None
     assert (after.keys, after.generation) == (before.keys, before.generation)

@@ -1,5 +1,7 @@
 """Tokens that name no known key: how many fetches they force, and what is remembered."""
 
+from typing import Any
+
 import anyio
 import anyio.from_thread
 import pytest
@@ -41,14 +43,15 @@ async def test_a_rotated_key_is_found_at_once(rotations: int) -> None:
     assert harness.fetches == fetches + rotations
 
 
-async def test_the_unknown_kid_budget_refills() -> None:
+@pytest.mark.parametrize(("options", "cooldown"), [({"cooldown": 10}, 10), ({}, 30)])
+async def test_the_unknown_kid_budget_refills(options: dict[str, Any], cooldown: float) -> None:
     """After the burst of two there is one forced fetch per cooldown."""
-    harness = CacheHarness(options={"cooldown": 10})
+    harness = CacheHarness(options=options)
     await harness.outcome("k1")
     for number in range(5):
         assert await harness.outcome(f"x{number}") == "unknown"
     assert harness.fetches == 3
-    harness.clock.now += 9
+    harness.clock.now += cooldown - 1
     await harness.outcome("y")
     assert harness.fetches == 3
     harness.clock.now += 1

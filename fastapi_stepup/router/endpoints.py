@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
+from fastapi_stepup._log import logger
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import (
     InvalidToken,
@@ -232,9 +233,11 @@ async def _without_session(
 
 @contextmanager
 def _bound(guard: StepUpGuard) -> Iterator[None]:
-    """Give each refusal the guard's realm."""
+    """Give each refusal the guard's realm, and log it."""
     try:
         yield
     except StepUpError as error:
+        if error.realm is None:  # The guard logs those that it binds.
+            logger.debug("Refused: %s.", error.log_line)
         error.bind(realm=guard.realm)
         raise

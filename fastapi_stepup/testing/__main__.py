@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             issuer=options.issuer,
             response_mode=options.response_mode,
             rotate_refresh=options.rotate_refresh,
+            ui=options.ui,
         )
         server = server_for(emulator)
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
@@ -49,6 +50,9 @@ Descope emulator for project {project_id} on {url}
   Python SDK   DESCOPE_BASE_URI={url} DESCOPE_PROJECT_ID={project_id}
   Go SDK       DESCOPE_BASE_URL={url} DESCOPE_PROJECT_ID={project_id}
   Node SDK     DescopeClient({{ projectId: "{project_id}", baseUrl: "{url}" }})
+  web SDK      <descope-wc project-id="{project_id}" base-url="{url}" base-cdn-url="{url}" \
+flow-id="step-up"></descope-wc>
+  React SDK    <AuthProvider projectId="{project_id}" baseUrl="{url}" baseCdnUrl="{url}">
   your guard   StepUpGuard.for_descope("{project_id}", base_url="{url}")
   codes sent   GET {url}/_emulator/outbox
 Press Ctrl+C to stop."""
@@ -75,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--rotate-refresh", action="store_true", help="a refresh replaces the refresh token"
+    )
+    parser.add_argument(
+        "--ui",
+        metavar="DIR",
+        help="a folder of the npm package @descope/web-components-ui: flows get Descope's own look",
     )
     parser.add_argument(
         "--expose",

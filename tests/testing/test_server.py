@@ -72,6 +72,8 @@ def test_command_serves_a_project() -> None:
         for line in (
             f"DESCOPE_BASE_URI={command.url} DESCOPE_PROJECT_ID=P2demo",
             f'baseUrl: "{command.url}"',
+            f'<AuthProvider projectId="P2demo" baseUrl="{command.url}" baseCdnUrl="{command.url}">',
+            f'base-url="{command.url}" base-cdn-url="{command.url}" flow-id="step-up">',
             f'StepUpGuard.for_descope("P2demo", base_url="{command.url}")',
         ):
             assert line in command.notice

@@ -4,6 +4,8 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from starlette.applications import Starlette
@@ -19,6 +21,7 @@ from fastapi_stepup.testing.emulator.request_log import route_of, tidy
 from fastapi_stepup.testing.emulator.routing import answer_http_exception, answer_refusal
 from fastapi_stepup.testing.emulator.token_responses import TokenResponses
 from fastapi_stepup.testing.emulator.transport import EmulatorTransport
+from fastapi_stepup.testing.emulator.ui_package import UIPackage
 from fastapi_stepup.testing.server import served
 
 if TYPE_CHECKING:
@@ -55,7 +58,8 @@ class DescopeEmulator(PythonAPI):
       `fastapi_stepup.testing.emulator.admin_api`).
 
     Users sign in and step up by one-time code, authenticator app, magic link, enchanted link,
-    passkey, social provider, SSO and SAML, WhatsApp, and the flow `step-up`. They also sign in by
+    passkey, social provider, SSO and SAML, WhatsApp, and by the flows `step-up` and
+    `sign-up-or-in`, which `<descope-wc>` and the React component show. They also sign in by
     password, and machines by access key.
 
     A test plays the user by these calls:
@@ -103,8 +107,6 @@ class DescopeEmulator(PythonAPI):
     - `oauth.getOneTapClientId`, `oauth.verifyOneTapIDToken`, `oauth.exchangeOneTapIDToken`: they
       take an id token that Google signed.
     - `outbound.connect`: connects a signed-in user to another service and signs no user in.
-    - Descope's web component: it loads screens from elsewhere. `flow.start` and `flow.next` work,
-      for the flow `step-up`, whose start needs the refresh token.
     - Delivery methods of links beyond `email`, `sms`, `whatsapp` and `im` (magic link) or `email`
       and `sms` (enchanted link): the Node SDK has no others, and the Python SDK's other values are
       answered 404.
@@ -128,9 +130,12 @@ class DescopeEmulator(PythonAPI):
         max_attempts: Wrong codes (`E061102`) after which only a new code helps (`E061103`).
         max_sends: Messages to one user within *sends_window*.
         sends_window: Seconds over which sends are counted.
+        ui: A folder of the npm package `@descope/web-components-ui`, whose elements the screens of
+            flows then show; by default they are plain HTML.
 
     Raises:
-        ValueError: *project_id* has other characters, or *response_mode* is neither.
+        ValueError: *project_id* has other characters, *response_mode* is neither, or *ui* is not
+            that package.
     """
 
     def __init__(
@@ -150,6 +155,7 @@ class DescopeEmulator(PythonAPI):
         max_attempts: int = 5,
         max_sends: int = 10,
         sends_window: float = 600,
+        ui: str | PathLike[str] | None = None,
     ) -> None:
         if not _PROJECT_ID.fullmatch(project_id):
             raise ValueError(
@@ -172,6 +178,7 @@ class DescopeEmulator(PythonAPI):
                 session_lifetime=session_lifetime,
                 step_up_lifetime=step_up_lifetime,
                 refresh_lifetime=refresh_lifetime,
+                ui=None if ui is None else UIPackage(Path(ui)),
             )
         )
         self._cors = CORSMiddleware(

@@ -44,6 +44,7 @@ WRONG_ACCESS_KEY = ErrorReply(401, "E062803", "Invalid access key")
 WRONG_PASSWORD = ErrorReply(401, "E062903", "Password sign-in failed")
 LOGGED_OUT = ErrorReply(401, "E064001", "Refresh token was revoked by logout")
 NOTP_PENDING = ErrorReply(401, "E066103", "NOTP sign-in is still pending")
+FLOW_EXPIRED = ErrorReply(400, "E103205", "Flow timed out")
 RATE_LIMITED = ErrorReply(429, "E130429", "API rate limit exceeded")
 SERVER_ERROR = ErrorReply(500, "E010009", "Unknown server error")
 

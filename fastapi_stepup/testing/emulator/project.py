@@ -15,6 +15,7 @@ from fastapi_stepup.testing.emulator.errors import (
 from fastapi_stepup.testing.emulator.models import Call, Login, Message, Purpose, members_of
 from fastapi_stepup.testing.emulator.sessions import Sessions, Tokens
 from fastapi_stepup.testing.emulator.token_responses import TokenResponses
+from fastapi_stepup.testing.emulator.ui_package import UIPackage
 from fastapi_stepup.testing.emulator.users import User, Users
 from fastapi_stepup.testing.keys import KeyRing
 
@@ -51,6 +52,7 @@ class Settings:
         session_lifetime: Seconds that a plain session JWT is good for.
         step_up_lifetime: Seconds that a stepped-up session JWT is good for.
         refresh_lifetime: Seconds that a refresh JWT is good for.
+        ui: The package of UI components that flows show, or None for plain HTML.
     """
 
     project_id: str
@@ -63,6 +65,7 @@ class Settings:
     session_lifetime: int
     step_up_lifetime: int
     refresh_lifetime: int
+    ui: UIPackage | None = None
 
 
 class Project:

@@ -49,7 +49,9 @@ class PythonAPI:
         """Make an empty project and its sign-in methods."""
         self._project = Project(self._settings, self._keys)
         self._methods = EmulatedMethods(
-            self._project, select_keeps_step_up=self._settings.select_keeps_step_up
+            self._project,
+            select_keeps_step_up=self._settings.select_keeps_step_up,
+            ui=self._settings.ui,
         )
 
     def reset(self) -> None:

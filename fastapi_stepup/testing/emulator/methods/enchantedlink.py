@@ -23,7 +23,7 @@ from fastapi_stepup.testing.emulator.links import Links, PendingSignIns
 from fastapi_stepup.testing.emulator.methods.signup import change_handlers, sign_in_handlers
 from fastapi_stepup.testing.emulator.models import Call, Login
 from fastapi_stepup.testing.emulator.project import Project
-from fastapi_stepup.testing.emulator.routing import post
+from fastapi_stepup.testing.emulator.routing import Handler, post
 
 _DELIVERIES: Final = ("email", "sms")
 
@@ -45,7 +45,9 @@ class EnchantedLink:
     def routes(self) -> list[Route]:
         """Return the endpoints of this method."""
         starts = sign_in_handlers(self._project, self._start)
-        handlers = {f"{action}/{{delivery}}": handler for action, handler in starts.items()}
+        handlers: dict[str, Handler] = {
+            f"{action}/{{delivery}}": handler for action, handler in starts.items()
+        }
         handlers |= change_handlers(self._project, self._start)
         handlers |= {"verify": self._verify, "pending-session": self._pending.collect}
         return [

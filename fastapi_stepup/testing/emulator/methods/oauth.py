@@ -142,6 +142,14 @@ class OAuth:
         )
         return with_query(authorization.redirect_url, code=code)
 
+    def authorize_social(self, call: Call) -> Mapping[str, object]:
+        """Start a social login and return the URL of the provider's page."""
+        return self._authorize(call, _SOCIAL)
+
+    def exchange_social(self, call: Call) -> Mapping[str, object]:
+        """Return the JWT response for the code of a social login."""
+        return self._exchange(call, _SOCIAL)
+
     def _handlers(self, kind: _Kind) -> dict[str, Handler]:
         return {
             "authorize": lambda call: self._authorize(call, kind),

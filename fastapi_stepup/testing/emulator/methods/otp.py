@@ -11,6 +11,7 @@ Guesses:
 
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from starlette.routing import Route
@@ -25,7 +26,7 @@ from fastapi_stepup.testing.emulator.errors import (
 from fastapi_stepup.testing.emulator.methods.signup import change_handlers, sign_in_handlers
 from fastapi_stepup.testing.emulator.models import Call, Login, Message
 from fastapi_stepup.testing.emulator.project import Project
-from fastapi_stepup.testing.emulator.routing import post
+from fastapi_stepup.testing.emulator.routing import Handler, post
 from fastapi_stepup.testing.emulator.users import User
 
 
@@ -52,16 +53,27 @@ class OTP:
         self._project = project
         self._delivery = delivery
         self._codes: dict[User, Code] = {}
+        self._starts = sign_in_handlers(project, self.start)
 
     def routes(self) -> list[Route]:
         """Return the endpoints of this method."""
-        starts = sign_in_handlers(self._project, self.start) | {"verify": self.verify}
-        handlers = {f"{action}/{{delivery}}": handler for action, handler in starts.items()}
+        starts = self._starts | {"verify": self.verify}
+        handlers: dict[str, Handler] = {
+            f"{action}/{{delivery}}": handler for action, handler in starts.items()
+        }
         handlers |= change_handlers(self._project, self.start)
         return [
             post(self._project, f"/v1/auth/otp/{action}", handler)
             for action, handler in handlers.items()
         ]
+
+    def sign_in(self, call: Call) -> Mapping[str, object]:
+        """Send a code to an existing user and return the masked address."""
+        return self._starts["signin"](call)
+
+    def sign_up_or_in(self, call: Call) -> Mapping[str, object]:
+        """Send a code to a user, new or not, and return the masked address."""
+        return self._starts["signup-in"](call)
 
     def start(self, call: Call, login: Login) -> dict[str, object]:
         """Send a code and return the masked address."""

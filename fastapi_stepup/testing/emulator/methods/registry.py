@@ -9,6 +9,7 @@ from fastapi_stepup.testing.emulator.methods.access_keys import AccessKeys
 from fastapi_stepup.testing.emulator.methods.account import Account, PublicKeys
 from fastapi_stepup.testing.emulator.methods.enchantedlink import EnchantedLink
 from fastapi_stepup.testing.emulator.methods.flow import Flow
+from fastapi_stepup.testing.emulator.methods.flow_pages import FlowPages
 from fastapi_stepup.testing.emulator.methods.magiclink import MagicLink
 from fastapi_stepup.testing.emulator.methods.notp import NOTP
 from fastapi_stepup.testing.emulator.methods.oauth import OAuth
@@ -19,6 +20,7 @@ from fastapi_stepup.testing.emulator.methods.totp import TOTP
 from fastapi_stepup.testing.emulator.methods.webauthn import WebAuthn
 from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import get
+from fastapi_stepup.testing.emulator.ui_package import UIPackage
 
 
 class EmulatedMethod(Protocol):
@@ -35,6 +37,7 @@ class EmulatedMethods:
     Args:
         project: The emulated project.
         select_keeps_step_up: Whether a session stays stepped up when a tenant is selected.
+        ui: The package of UI components that flows show, or None for plain HTML.
 
     Attributes:
         otp: One-time codes.
@@ -43,10 +46,13 @@ class EmulatedMethods:
         access_keys: The access keys of machines.
     """
 
-    def __init__(self, project: Project, *, select_keeps_step_up: bool) -> None:
+    def __init__(
+        self, project: Project, *, select_keeps_step_up: bool, ui: UIPackage | None
+    ) -> None:
         self._project = project
         delivery = Delivery(project)
         otp, magic_link = OTP(project, delivery), MagicLink(project, delivery)
+        totp, webauthn = TOTP(project), WebAuthn(project)
         self.otp: OTP = otp
         self.oauth: OAuth = OAuth(project)
         self.notp: NOTP = NOTP(project)
@@ -56,15 +62,23 @@ class EmulatedMethods:
             Account(project),
             Tenants(project, keeps_step_up=select_keeps_step_up),
             otp,
-            TOTP(project),
+            totp,
             magic_link,
             EnchantedLink(project, delivery),
-            WebAuthn(project),
+            webauthn,
             self.oauth,
             self.notp,
             Password(project, magic_link),
             self.access_keys,
-            Flow(project, otp),
+            Flow(
+                project,
+                otp=otp,
+                magic_link=magic_link,
+                totp=totp,
+                webauthn=webauthn,
+                oauth=self.oauth,
+            ),
+            FlowPages(project, ui),
         )
 
     def routes(self) -> list[Route]:

@@ -11,9 +11,10 @@ from fastapi_stepup.testing.emulator.routing import Handler
 from fastapi_stepup.testing.emulator.users import Change, User, new_user
 
 Start: TypeAlias = Callable[[Call, Login], Mapping[str, object]]
+SignIn: TypeAlias = Callable[[Call], Mapping[str, object]]
 
 
-def sign_in_handlers(project: Project, start: Start) -> dict[str, Handler]:
+def sign_in_handlers(project: Project, start: Start) -> dict[str, SignIn]:
     """Return the handlers of `signup`, `signin` and `signup-in` of a method.
 
     A sign-up creates its user as soon as *start* returns, before anything is verified.

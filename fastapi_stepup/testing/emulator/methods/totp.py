@@ -46,7 +46,7 @@ class TOTP:
         return [
             post(self._project, "/v1/auth/totp/signup", self._sign_up),
             post(self._project, "/v1/auth/totp/update", self._update),
-            post(self._project, "/v1/auth/totp/verify", self._verify),
+            post(self._project, "/v1/auth/totp/verify", self.verify),
         ]
 
     def _sign_up(self, call: Call) -> dict[str, object]:
@@ -67,7 +67,12 @@ class TOTP:
             "key": app.secret,
         }
 
-    def _verify(self, call: Call) -> dict[str, object]:
+    def verify(self, call: Call) -> dict[str, object]:
+        """Verify a code and return the JWT response.
+
+        Raises:
+            Refusal: It is not the app's code, was used, or had too many attempts.
+        """
         project = self._project
         user = project.user(call.text("loginId"))
         login = project.login(call, user)

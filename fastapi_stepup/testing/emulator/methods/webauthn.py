@@ -61,10 +61,10 @@ class WebAuthn:
         """Return the endpoints of this method."""
         handlers = {
             "signup/start": self._sign_up_start,
-            "signup/finish": self._sign_up_finish,
-            "signin/start": self._sign_in_start,
-            "signin/finish": self._sign_in_finish,
-            "signup-in/start": self._sign_up_or_in_start,
+            "signup/finish": self.finish_sign_up,
+            "signin/start": self.start_sign_in,
+            "signin/finish": self.finish_sign_in,
+            "signup-in/start": self.start_sign_up_or_in,
             "update/start": self._update_start,
             "update/finish": self._update_finish,
         }
@@ -77,7 +77,8 @@ class WebAuthn:
         user = new_user_of(self._project, call)
         return self._create(call, "signup", self._project.login(call, user))
 
-    def _sign_up_finish(self, call: Call) -> Mapping[str, object]:
+    def finish_sign_up(self, call: Call) -> Mapping[str, object]:
+        """Register the passkey of a new user and return the JWT response."""
         transaction, answer = self._taken(call, "signup")
         assert transaction.user  # noqa: S101 - narrows: a sign-up has one
         if any(map(self._project.users.find, transaction.user.login_ids)):
@@ -86,7 +87,8 @@ class WebAuthn:
         self._project.users.add(transaction.user)
         return self._project.finish(Login(transaction.user, transaction.purpose), AMR)
 
-    def _sign_in_start(self, call: Call) -> dict[str, object]:
+    def start_sign_in(self, call: Call) -> dict[str, object]:
+        """Return the options for a passkey of the user, or of any."""
         project = self._project
         if call.body.get("loginId"):
             login = project.login(call, project.user(call.text("loginId")))
@@ -95,7 +97,8 @@ class WebAuthn:
         purpose = project.purpose(call, call.members("loginOptions"))
         return self._get(call, purpose.session.user if purpose.session else None, purpose)
 
-    def _sign_in_finish(self, call: Call) -> Mapping[str, object]:
+    def finish_sign_in(self, call: Call) -> Mapping[str, object]:
+        """Verify the answer of a passkey and return the JWT response."""
         transaction, answer = self._taken(call, "signin")
         credential_id = str(answer.get("id"))
         user = transaction.user or self._project.users.with_passkey(credential_id)
@@ -108,9 +111,10 @@ class WebAuthn:
             raise Refusal(INVALID_ARGUMENT, f"Passkey refused: {error}") from None
         return self._project.finish(Login(user, transaction.purpose), AMR)
 
-    def _sign_up_or_in_start(self, call: Call) -> dict[str, object]:
+    def start_sign_up_or_in(self, call: Call) -> dict[str, object]:
+        """Return the options for a new user or an existing one."""
         if self._project.users.find(call.text("loginId")):
-            return self._sign_in_start(call)
+            return self.start_sign_in(call)
         return self._sign_up_start(call)
 
     def _update_start(self, call: Call) -> dict[str, object]:

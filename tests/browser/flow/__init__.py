@@ -1,0 +1,1 @@
+"""Descope's flow components, unmodified, in Chromium against the served emulator."""

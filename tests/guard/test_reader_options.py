@@ -73,12 +73,21 @@ def test_scheme_of_a_proxy_is_not_for_the_app(
         pytest.param("header", "x session", "name of a header field", id="header-space"),
         pytest.param("header", "Cookie", "other than Cookie", id="header-cookie"),
         pytest.param("header", None, "name of a header field", id="header-none"),
-        pytest.param("other_schemes", "Basic", "tuple of words", id="schemes-text"),
-        pytest.param("other_schemes", ["a b"], "tuple of words", id="schemes-space"),
-        pytest.param("other_schemes", 5, "tuple of words", id="schemes-number"),
-        pytest.param("other_schemes", ["Basic", None], "tuple of words", id="schemes-none"),
+        pytest.param(
+            "other_schemes", "Basic", "^other_schemes is a tuple of words", id="schemes-text"
+        ),
+        pytest.param(
+            "other_schemes", ["a b"], "^other_schemes is a tuple of words", id="schemes-space"
+        ),
+        pytest.param("other_schemes", 5, "^other_schemes is a tuple of words", id="schemes-number"),
+        pytest.param(
+            "other_schemes",
+            ["Basic", None],
+            "^other_schemes is a tuple of words",
+            id="schemes-none",
+        ),
         pytest.param("other_schemes", ["bEARER"], "Bearer is the one", id="schemes-bearer"),
-        pytest.param("safe_methods", "GET", "tuple of words", id="methods-text"),
+        pytest.param("safe_methods", "GET", "^safe_methods is a tuple of words", id="methods-text"),
         pytest.param("safe_methods", ["POST"], "some of GET, HEAD, OPTIONS, TRACE", id="unsafe"),
         pytest.param("safe_methods", ["get"], "some of GET", id="methods-lower"),
     ],

@@ -26,7 +26,7 @@ _HTTP_SCHEMES: Final = {"ws": "http", "wss": "https"}
 
 
 class Credential(NamedTuple):
-    """The one token that a request presents, and which way it came."""
+    """The one token that a request presents, and the way it came."""
 
     token: str
     source: Literal["header", "cookie"]
@@ -36,13 +36,14 @@ class Credential(NamedTuple):
 
 
 class CredentialReader(SetOnce):
-    """Finds the session token of a request: exactly one, the `Authorization` field first.
+    """Finds the session token of a request: exactly one, the header field first.
 
-    A field that is there but unusable, even an empty one, never falls through to a cookie. Tokens
-    in the query, in a form or under other names are not looked for (RFC 9700 section 2.1, RFC 6750
-    section 2). A cookie authenticates an unsafe method or a WebSocket only with same-origin
-    evidence: `Sec-Fetch-Site`, or for a caller without it an `Origin` that is the request's own.
-    Does not look into the token.
+    - A field that is there but unusable, even an empty one, never falls through to a cookie.
+    - Tokens in the query, in a form or under other names are not looked for (RFC 9700 section 2.1,
+      RFC 6750 section 2).
+    - A cookie authenticates an unsafe method or a WebSocket only with same-origin evidence. That is
+      `Sec-Fetch-Site`, or for a caller without it an `Origin` that is the request's own.
+    - Does not look into the token.
 
     Args:
         session_cookie: Name of the cookie that holds the session token; `None` reads no cookies.

@@ -1,4 +1,7 @@
-"""StepUpGuard: a connection and a policy in, verified claims or the right refusal out."""
+"""StepUpGuard: a connection and a policy in, verified claims or the right refusal out.
+
+Longer than other modules: a fifth of it are the options of `for_descope` and what they mean.
+"""
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -51,10 +54,12 @@ Warmup = Literal["require", "best-effort", "lazy"]
 
 @dataclass(frozen=True, slots=True)
 class GuardHealth:
-    """The guard's state, safe to show: no token, key, URL or project id.
+    """The guard's state. It is safe to show: no token, key, URL or project id.
 
-    `ok` is false only when nothing can be verified at the moment. `report_only` is true while
-    refusals are only reported: not a state to stay in.
+    Args:
+        ok: False only when nothing can be verified at the moment.
+        keys: The state of the key set.
+        report_only: True while refusals are only reported: not a state to stay in.
     """
 
     ok: bool
@@ -63,12 +68,13 @@ class GuardHealth:
 
 
 class StepUpGuard(SetOnce):
-    """Authorizes connections: the one decision behind every door.
+    """Authorizes connections: the one decision behind every entry point.
 
-    Guarantees that claims come only from a verified token of the configured project, that a
-    policy is met at the moment of the call, and that each refusal is one of
-    `fastapi_stepup.errors`. Serves any number of event loops, threads and apps. Does not check
-    whether a user may touch a given object: that is the app's business.
+    - Claims come only from a verified token of the configured project.
+    - A policy is met at the moment of the call.
+    - Each refusal is one of `fastapi_stepup.errors`.
+    - Serves any number of event loops, threads and apps.
+    - Does not check whether a user may touch a given object: that is the app's business.
 
     Usually made by `StepUpGuard.for_descope`; the constructor takes ready parts.
 

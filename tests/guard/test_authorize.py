@@ -31,7 +31,7 @@ from tests.guard.connections import ANN, PROJECT, Clock, locals_of_ours, request
 async def test_second_call_verifies_nothing_again_but_asks_the_policy(
     descope: DescopeEmulator,
 ) -> None:
-    """The claims stay with the request: a second door looks at neither token nor verdicts."""
+    """The claims stay with the request: a second entry point looks at neither token nor cache."""
     seen: list[Event] = []
     guard = StepUpGuard.for_descope(PROJECT, on_event=seen.append)
     with descope.attach(guard):

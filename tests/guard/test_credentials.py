@@ -262,7 +262,7 @@ def test_cookie_names_can_be_chosen() -> None:
     assert read(CredentialReader(session_cookie="D.*"), connection(("cookie", "DSS=t"))) is NONE
 
 
-def test_source_of_the_token_is_told() -> None:
+def test_source_of_the_token_is_known() -> None:
     """The helper routes answer the way the token came."""
     reader = CredentialReader()
 

@@ -41,7 +41,7 @@ def client(app: FastAPI) -> Iterator[TestClient]:
         yield client
 
 
-def told(status: int, challenge: str) -> str:
+def code_of(status: int, challenge: str) -> str:
     """Return the catalogue's word for an answer: the status, and T, A or S for a 401."""
     found = [c.error for c in Challenge.parse(challenge)]
     kinds = {"invalid_token": "T", None: "A"}
@@ -71,7 +71,7 @@ def ask(app: FastAPI, *headers: tuple[str, bytes], method: str = "GET") -> str:
     anyio.run(app, scope, receive, send)
     start = sent[0]
     answered = {name: value.decode() for name, value in start["headers"]}
-    return told(start["status"], answered.get(b"www-authenticate", ""))
+    return code_of(start["status"], answered.get(b"www-authenticate", ""))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_session_cookie_at_the_app(
     cookie = template.replace("%s", descope.sign_in("ann@example.com").session_token)
     response = client.get("/", headers={"Cookie": cookie})
 
-    assert told(response.status_code, response.headers.get("www-authenticate", "")) == expected
+    assert code_of(response.status_code, response.headers.get("www-authenticate", "")) == expected
 
 
 def test_refresh_token_is_no_session(client: TestClient, descope: DescopeEmulator) -> None:
@@ -161,7 +161,7 @@ def test_refresh_token_is_no_session(client: TestClient, descope: DescopeEmulato
 
     for cookie, expected in [(f"DSR={refresh}", "401A"), (f"DS={refresh}", "401T")]:
         response = client.get("/", headers={"Cookie": cookie})
-        assert told(response.status_code, response.headers["www-authenticate"]) == expected
+        assert code_of(response.status_code, response.headers["www-authenticate"]) == expected
         assert "set-cookie" not in response.headers
     assert all(request.method == "GET" for request in descope.requests)
 
@@ -175,7 +175,7 @@ def test_cookies_turned_off_at_the_app(descope: DescopeEmulator) -> None:
 
     with descope.attach(guard):
         response = TestClient(app).get("/", headers=ann.cookie_headers)
-    assert told(response.status_code, response.headers["www-authenticate"]) == "401A"
+    assert code_of(response.status_code, response.headers["www-authenticate"]) == "401A"
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "GET"])
@@ -238,7 +238,7 @@ def test_tokens_elsewhere_are_not_looked_for(
         headers={"Content-Type": "application/x-www-form-urlencoded"},
     )
 
-    assert told(response.status_code, response.headers["www-authenticate"]) == "401A"
+    assert code_of(response.status_code, response.headers["www-authenticate"]) == "401A"
 
 
 def test_websockets(client: TestClient, descope: DescopeEmulator) -> None:

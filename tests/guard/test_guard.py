@@ -91,7 +91,7 @@ async def test_best_effort_starts_without_keys(
 
 @pytest.mark.anyio
 async def test_require_refuses_to_start_without_keys(descope: DescopeEmulator) -> None:
-    """`warmup="require"` makes an outage at start visible to whoever starts the app."""
+    """`warmup="require"` makes an outage at start visible to the one who starts the app."""
     guard = StepUpGuard.for_descope(PROJECT, warmup="require")
     descope.fail(500, times=2)
 

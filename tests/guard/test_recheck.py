@@ -183,7 +183,7 @@ async def test_claims_are_gone_after_a_recheck_that_fails(
 async def test_a_socket_that_nobody_let_in_cannot_be_rechecked(
     guard: StepUpGuard, descope: DescopeEmulator
 ) -> None:
-    """A program that forgot the door hears about it."""
+    """A program that forgot to authorize gets an error."""
     websocket = websocket_with(descope.step_up(ANN).headers)
 
     with pytest.raises(LookupError, match="authorize the WebSocket first"):

@@ -1,4 +1,4 @@
-"""Report-only mode: the decision is made and told, and the request passes."""
+"""Report-only mode: the decision is made and reported, and the request passes."""
 
 import logging
 from typing import Annotated, Any
@@ -29,7 +29,7 @@ from tests.support.attack_requests import SECRET, anything
 
 @pytest.fixture
 def events() -> list[Event]:
-    """What the guard told."""
+    """What the guard reported."""
     return []
 
 
@@ -112,7 +112,7 @@ def test_an_outage_of_the_keys_is_reported(
 def test_hostile_paths_pass_too(
     guard: StepUpGuard, descope: DescopeEmulator, events: list[Event]
 ) -> None:
-    """The app answers them as before; both refusals are told."""
+    """The app answers them as before; both refusals are reported."""
     assert TestClient(StepUpMiddleware(anything, guard=guard)).get("/pay%0a").text == SECRET
     assert reported(events) == ["unauthenticated", "not_found"]
 

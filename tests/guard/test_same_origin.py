@@ -323,6 +323,8 @@ def test_page_origin_is_the_servers_own(
         pytest.param("https://a.example", "a.example", None, id="no-server"),
         pytest.param("https://a.example", "a.example", ("/run/app.sock", None), id="unix-socket"),
         pytest.param("https://localhost", "localhost", ("127.0.0.1", 8443), id="loopback-port"),
+        pytest.param("https://localhost", "localhost", ("10.0.0.5", 443), id="loopback-elsewhere"),
+        pytest.param("https://a.example", "a.example", (None, 443), id="nameless-server"),
         pytest.param("https://localhost", "localhost", ("fe80::1%eth0", 443), id="zone"),
     ],
 )

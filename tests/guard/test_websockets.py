@@ -64,7 +64,7 @@ def test_websocket_is_denied_over_http_before_it_is_accepted(
 def test_websocket_is_closed_where_it_cannot_be_denied(
     guard: StepUpGuard, descope: DescopeEmulator
 ) -> None:
-    """A server without the denial extension is told 1008 and the problem code."""
+    """A server without the denial extension gets 1008 and the problem code."""
     client = TestClient(without_denial(websocket_app(guard)))
     websocket = client.websocket_connect("/ws", headers=dict(descope.sign_in(ANN).headers))
 

@@ -62,6 +62,13 @@ def paths_of(connection: HTTPConnection, *names: str) -> tuple[str, ...] | None:
     return found
 
 
+def path_as_written(connection: HTTPConnection) -> str | None:
+    """Return the path of *connection* as `paths_of` writes it."""
+    scope = connection.scope
+    root = scope.get("app_root_path", scope.get("root_path", ""))
+    return _of_this_host(root, _below(root, scope["path"]))
+
+
 def _nearest(
     scope: Mapping[str, Any], app: Any, root: str, names: Collection[str]
 ) -> tuple[str, ...] | None:

@@ -17,7 +17,7 @@ from fastapi_stepup.challenge import Challenge
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError, StepUpError, StepUpRequired
 from fastapi_stepup.events import ReportOnly
-from fastapi_stepup.guard.paths import paths_of
+from fastapi_stepup.guard.paths import path_as_written, paths_of
 from fastapi_stepup.policy.alternative import Clause, unmet_clauses
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.providers.descope.amr import can_prove, is_machine
@@ -168,6 +168,15 @@ class Refusals(SetOnce):
         """
         route = connection.scope.get("route")
         return any(endpoints.has(route) for endpoints in self._endpoints)
+
+    def is_step_up_path(self, connection: HTTPConnection) -> bool:
+        """Return whether the path of *connection* is that of a mounted helper route.
+
+        For entry points that decide before routing; see `leads_to_step_up`.
+        """
+        own = path_as_written(connection)
+        paths = (paths_of(connection, *endpoints.names) for endpoints in self._endpoints)
+        return any(own in found for found in paths if found is not None)
 
     def shaped(
         self,

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from fastapi_stepup._immutable import SetOnce
-from fastapi_stepup.errors import ConfigurationError, StepUpError
+from fastapi_stepup.errors import ConfigurationError, StepUpError, StepUpRequired
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.refusals import POLICY_VIOLATION, can_be_answered
 from fastapi_stepup.guard.report_only import authorize_or_report
@@ -39,8 +39,8 @@ class StepUpMiddleware(SetOnce):
     - Does not touch the body, nor the reply of what it lets pass. It only adds
       `Cache-Control: private` to a reply to a session, where the app says nothing about caching.
     - Does not answer CORS preflights, which carry no token: put `CORSMiddleware` outside of it.
-    - Does not open anything without *rules*: neither the documentation nor the helper routes.
-      Step-up itself needs `StepUpRule("/step-up/*", "session")`.
+    - Does not open anything without *rules*, the documentation included. At the helper routes of
+      *guard* a session is enough where a policy asks for step-up, or it could never be done.
 
     Args:
         app: The app to protect.
@@ -103,8 +103,11 @@ class StepUpMiddleware(SetOnce):
                     policy = protection if isinstance(protection, StepUpPolicy) else None
                     await authorize_or_report(self.guard, connection, policy)
             except (StepUpError, WebSocketException) as error:
-                await answer(error, scope, receive, send)
-                return
+                # Asked for at the helper routes, a step-up could never be done: a session suffices.
+                is_step_up = isinstance(error, StepUpRequired)
+                if not is_step_up or not self.guard.refusals.is_step_up_path(connection):
+                    await answer(error, scope, receive, send)
+                    return
             if is_unroutable and not self.guard.refusals.is_reported(_NOT_FOUND):
                 await answer(_no_such_path(scope), scope, receive, send)
                 return

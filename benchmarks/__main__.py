@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import imports, loopback, memory, outage, routes, rules, validation
+from benchmarks import imports, limits, loopback, memory, outage, routes, rules, validation
 from benchmarks.measuring import FULL, QUICK, Effort, Figure
 
 Subject = Callable[[Effort], list[Figure] | Awaitable[list[Figure]]]
@@ -32,6 +32,7 @@ SUBJECTS: Final[dict[str, tuple[Subject, ...]]] = {
     "long paths": (loopback.long_paths,),
     "outage": (outage.figures,),
     "memory": (memory.figures, memory.floods),
+    "limits": (limits.figures, limits.growth),
 }
 _MILLION: Final = 1_000_000
 _MEASURED: Final = (

@@ -49,6 +49,7 @@ FIGURES = {
     "long paths": 2,
     "outage": 2,
     "memory": 6,
+    "limits": 5,
 }
 
 

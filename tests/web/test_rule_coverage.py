@@ -105,6 +105,7 @@ def test_a_rule_that_covers_a_route(rule: str, template: str, default: Access) -
         pytest.param("/pay/{a}/{b}", "/pay/{n:path}", id="two-segments-of-a-path"),
         pytest.param("/1/pay", "/{n}/pay", id="first-segment"),
         pytest.param("/PAY/{n}", "/pay/{n}", id="only-loosely"),
+        pytest.param("/pay/{id:int}", "/pay/{n:int}x", id="start-of-a-segment"),
     ],
 )
 def test_a_rule_that_covers_a_part_of_a_route(rule: str, template: str) -> None:
@@ -120,6 +121,7 @@ def test_a_rule_that_covers_a_part_of_a_route(rule: str, template: str) -> None:
     [
         pytest.param("/pay/1", "/pay/{n:int}", True, id="one-number"),
         pytest.param("/pay/x", "/pay/{n:int}", False, id="no-number"),
+        pytest.param("/pay/1x", "/pay/{n:int}", False, id="starts-with-a-number"),
         pytest.param("/pay/AB12", "/pay/{n:code}", True, id="own-convertor"),
         pytest.param("/pay/a/b", "/pay/{n:anything}", True, id="own-convertor-with-slashes"),
         pytest.param("/pay/a", "/pay/{n:anything}/b", True, id="anything-goes"),

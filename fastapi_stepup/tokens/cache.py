@@ -34,7 +34,7 @@ _caches: "Final[WeakSet[VerifiedTokenCache]]" = WeakSet()
 
 
 class CachedToken(NamedTuple):
-    """What is kept of a token that passed: all that must hold again, and not the token.
+    """An entry for a token that passed: all that must hold again, and not the token.
 
     `not_before` and `expires` are epoch seconds, the leeway in them; `until` is on the cache's own
     clock; `weight` is an upper bound of the bytes that it takes.

@@ -98,7 +98,7 @@ def _lifetime(value: Duration) -> int:
 
 
 class Validity(NamedTuple):
-    """When a token passes: from `not_before` until just before `expires`.
+    """The time in which a token passes: from `not_before` until just before `expires`.
 
     Both in epoch seconds, with the leeway in them.
     """
@@ -113,7 +113,7 @@ def check_claims_set(
     """Return when the token with these claims passes, if they hold *now*.
 
     Checks `exp`, `iat`, `nbf`, `iss`, `sub`, `aud`, `drn`, `nonce`, `cnf` and `jti`. Does not check
-    whose signature is on them, nor what they say about the login (`StepUpPolicy` does).
+    the signature, nor what they say about the login (`StepUpPolicy` does).
 
     Args:
         members: The payload of the token, parsed strictly.

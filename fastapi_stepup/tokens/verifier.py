@@ -61,8 +61,8 @@ class TokenVerifier(SetOnce):
             that has an `aud` passes only if the project id is in it: one that was made for another
             API is not for this one (RFC 8725 section 3.9).
         any_audience: Let tokens for any audience pass; only without *audience*.
-        types: Accepted `typ` values of the header. The default refuses OAuth access tokens
-            (`at+jwt`), whose rules are not those of a session (RFC 8725 section 3.12); with
+        types: Accepted `typ` values of the header. The default rejects OAuth access tokens
+            (`at+jwt`): their rules are not those of a session (RFC 8725 section 3.12); with
             `("JWT", "at+jwt")` both pass.
         leeway: Seconds of clock difference to allow for, 0 to 60.
         max_lifetime: Longest time from `iat` to `exp` of a session token. By default whatever the
@@ -194,7 +194,7 @@ class TokenVerifier(SetOnce):
     def forget(self, subject: str) -> None:
         """Drop the cached tokens of *subject*; they are verified in full the next time.
 
-        That alone revokes nothing: to refuse them from now on is up to *is_revoked*.
+        That alone revokes nothing: to reject them from now on is up to *is_revoked*.
         """
         self._cache.forget(subject)
 

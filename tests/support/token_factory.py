@@ -22,7 +22,7 @@ PROJECT_ID = "P2aAc4T2V93bddihGEx2Ryhc8e5Z"
 KID = "k1"
 HOST = "https://api.descope.com"
 NOW = int(time.time())
-"""When the tests' tokens are made and verified: however long a run takes, none of them ages."""
+"""The moment at which tokens are made and verified: none ages, however long a run takes."""
 ALGORITHMS = get_default_algorithms()
 CURVES = {
     "ES256": ec.SECP256R1(),

@@ -211,7 +211,7 @@ def test_putting_a_token_in_again_replaces_it() -> None:
 
 
 def test_forgetting_is_by_subject() -> None:
-    """All tokens of that subject, and nobody else's; one event for one that drops something."""
+    """All tokens of that subject, and no others; one event for one that drops something."""
     events: list[Event] = []
     cache = make_cache(emit=Emitter(events.append))
     for token in "abc":
@@ -291,7 +291,7 @@ def test_events_are_outside_the_lock() -> None:
 
 
 def test_a_forked_child_starts_empty() -> None:
-    """With a lock of its own, whoever holds the other one; it can be used at once."""
+    """With a lock of its own, although the other one is held; it can be used at once."""
     cache = make_cache()
     put(cache, "a")
     cache._lock.acquire()

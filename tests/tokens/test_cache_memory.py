@@ -1,4 +1,4 @@
-"""What the token cache takes in memory: a bound for every shape of claims, and no token."""
+"""Memory of the token cache: a bound for every shape of claims, and no token."""
 
 import gc
 import json

@@ -55,7 +55,7 @@ async def test_a_cached_token_expires_to_the_second(leeway: int) -> None:
 
 
 async def test_nothing_without_times_gets_in() -> None:
-    """A token that lacks `iat` or `exp` is refused, however often it comes."""
+    """A token that lacks `iat` or `exp` is rejected, however often it comes."""
     checked = verifier()
 
     for name in ("iat", "exp"):
@@ -174,7 +174,7 @@ async def test_claims_of_a_hit_cannot_be_spoilt() -> None:
 
 
 async def test_failures_are_never_kept() -> None:
-    """A token that is refused now may be good in a moment, or never."""
+    """A token that is rejected now may be good in a moment, or never."""
     clock = Clock(NOW)
     checked, early = verifier(clock=clock), make_token(claims(nbf=NOW + 10))
 

@@ -386,6 +386,6 @@ def test_rules_are_strict_unless_set_otherwise() -> None:
 
 
 def test_rules_cannot_change() -> None:
-    """What tokens are checked against stays as it was configured."""
+    """They stay as they were configured."""
     with pytest.raises(FrozenInstanceError):
         rules().leeway = 60.0  # type: ignore[misc]

@@ -88,7 +88,7 @@ def test_a_good_token_is_parsed() -> None:
     ],
 )
 def test_only_three_segments_of_text_are_a_token(token: Any) -> None:
-    """Whatever is not three dotted segments in ASCII is malformed, also what is no text at all."""
+    """All but three dotted segments in ASCII is malformed, other types than text too."""
     assert rejection(token) is RejectReason.MALFORMED
 
 
@@ -286,8 +286,8 @@ def test_sizes_are_checked_first() -> None:
 def test_longer_headers_of_good_form_pass() -> None:
     """The cap is on the segment, inclusive."""
     head = json.dumps({**header(), "pad": ""})
-    room = MAX_HEADER * 3 // 4 - len(head)
-    fitting = json.dumps({**header(), "pad": "x" * room}).encode()
+    left = MAX_HEADER * 3 // 4 - len(head)
+    fitting = json.dumps({**header(), "pad": "x" * left}).encode()
 
     assert len(segment(fitting)) == MAX_HEADER
     assert JWSParser(("RS256",)).parse(with_header(fitting)).header.kid == "k1"

@@ -110,7 +110,7 @@ values = scalars | st.recursive(
 @example("..")
 @example("\ud800..")
 def test_arbitrary_text_is_rejected(text: str) -> None:
-    """No text that nobody signed passes, and none raises anything else."""
+    """No unsigned text passes, and none raises anything else."""
     assert rejection_of(text) is not None
 
 
@@ -154,7 +154,7 @@ def test_arbitrary_headers_pass_only_where_pyjwt_lets_them(
     changes: dict[str, Any],
     signed: bool,  # noqa: FBT001
 ) -> None:
-    """Signed properly over a hostile header, or signed by nobody."""
+    """Signed properly over a hostile header, or signed with another key."""
     head = {**header("EdDSA", kid="k2"), **changes}
     key = private_key("EdDSA") if signed else private_key("EdDSA", 1)
 

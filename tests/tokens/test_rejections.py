@@ -1,4 +1,4 @@
-"""What a rejected token leaves behind: a reason for operators, and nothing of the token."""
+"""Rejected tokens leave a reason for operators, and nothing of the token."""
 
 import logging
 

@@ -226,7 +226,7 @@ async def test_claims_are_checked_by_the_rules(changes: dict[str, Any], expected
     ],
 )
 async def test_payloads_that_are_no_strict_json(payload: bytes) -> None:
-    """Properly signed, and refused before any claim is looked at; TV-050 is pinned to refusal."""
+    """Properly signed, and rejected before any claim is read."""
     assert await reason(verifier(), make_token(payload)) == "malformed"
 
 
@@ -241,7 +241,7 @@ async def test_nesting_that_python_can_read_passes() -> None:
 
 
 async def test_a_deep_stack_gives_the_right_error_all_the_same() -> None:
-    """Where the interpreter runs out of stack while a token is read, the token is rejected."""
+    """A token is rejected if the interpreter runs out of stack while it is read."""
     checked = verifier(verdict_cache_size=0)
     token = make_token(claims(deep=json.loads("[" * 28 + "]" * 28)))
     outcomes: set[str | None] = set()
@@ -283,7 +283,7 @@ async def test_whatever_else_goes_wrong_while_a_token_is_read_rejects_it() -> No
 
 @pytest.mark.parametrize("alg", sorted(ASYMMETRIC_ALGORITHMS))
 async def test_other_asymmetric_algorithms_by_configuration(alg: str) -> None:
-    """Each works when asked for, alone or with RS256, and is refused when it is not."""
+    """Each works when asked for, alone or with RS256, and is rejected when it is not."""
     token = make_token(alg=alg)
     alone = verifier(key_set(jwk(alg), algorithms=(alg,)))
     both = verifier(key_set(jwk(alg, kid="k2"), jwk("RS256"), algorithms=tuple({alg, "RS256"})))

@@ -66,7 +66,7 @@ def test_what_cannot_be_genuine_costs_no_fetch(
 def test_an_unknown_key_is_looked_for_once(
     descope: tuple[DescopeEmulator, StepUpGuard, list[Event]],
 ) -> None:
-    """A key published since is found, one that never was is refused as such (TV-019)."""
+    """A key published since is found, one that never was is rejected as such."""
     emulator, guard, events = descope
 
     async def story() -> None:

@@ -206,7 +206,7 @@ def test_settings_cannot_change_later() -> None:
 
 
 async def test_two_verifiers_share_nothing() -> None:
-    """What one accepts says nothing to the other, on the same keys."""
+    """A token that one accepts is checked anew by the other, on the same keys."""
     keys = key_set()
     lax, strict = verifier(keys), verifier(keys, audience="api")
     token = make_token()

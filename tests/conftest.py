@@ -33,10 +33,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(mark)
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Run each asynchronous test on both event loops."""
-    return str(request.param)
+# Places that touch the event loop run on trio as well.
+BOTH_LOOPS: Final = (
+    "client",
+    "guard/test_authorize.py",
+    "guard/test_guard.py",
+    "guard/test_parts.py",
+    "router/test_rate_limits.py",
+    "router/test_redis.py",
+    "test_http.py",
+    "tokens/test_load.py",
+    "tokens/test_revocation.py",
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run asynchronous tests on trio as well where it matters."""
+    if "anyio_backend" in metafunc.fixturenames and any(
+        metafunc.definition.path.is_relative_to(HERE / place) for place in BOTH_LOOPS
+    ):
+        metafunc.parametrize("anyio_backend", ["asyncio", "trio"])
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The event loop of an asynchronous test."""
+    return "asyncio"
 
 
 @pytest.fixture

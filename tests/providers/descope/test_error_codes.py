@@ -80,51 +80,66 @@ async def test_errors_are_mapped_by_code_then_by_status(
     assert (await refusal_of(call, refusing(status, error))).code == code
 
 
+UNUSABLE = [
+    pytest.param(refusing(500, "E010009"), "descope_unavailable", id="500"),
+    pytest.param(answering(503, b"down"), "descope_unavailable", id="503"),
+    pytest.param(answering(524, b""), "descope_unavailable", id="524"),
+    pytest.param(answering(429, b"slow down"), "too_many_attempts", id="429-of-a-proxy"),
+    pytest.param(answering(400, b"<html>"), "descope_error", id="400-of-a-proxy"),
+    pytest.param(answering(401, {"error": "x"}), "descope_error", id="401-without-code"),
+    pytest.param(answering(401, {"errorCode": 7}), "descope_error", id="401-odd-code"),
+    pytest.param(answering(401, {"errorCode": ""}), "descope_error", id="401-empty-code"),
+    pytest.param(answering(301, b"", location="https://evil.example"), "descope_error", id="301"),
+    pytest.param(answering(307, b"", location="//evil.example"), "descope_error", id="307"),
+    pytest.param(answering(200, b"<html>captive portal"), "descope_error", id="html"),
+    pytest.param(answering(200, b""), "descope_error", id="empty"),
+    pytest.param(answering(200, []), "descope_error", id="array"),
+    pytest.param(answering(200, b'{"userId":"\xff"}'), "descope_error", id="not-utf-8"),
+    pytest.param(answering(200, 9000 * b"[" + 9000 * b"]"), "descope_error", id="too-deep"),
+    pytest.param(answering(201, {"sessionJwt": "x"}), "descope_error", id="201"),
+    pytest.param(answering(204, b""), "descope_error", id="204"),
+    pytest.param(answering(200, 256 * b" " * 1025), "descope_error", id="too-large"),
+    pytest.param(
+        Descope(
+            lambda: httpx.Response(
+                200, content=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"}
+            )
+        ),
+        "descope_error",
+        id="gzip",
+    ),
+    pytest.param(Descope(httpx.ConnectError("x")), "descope_unavailable", id="no-connection"),
+    pytest.param(Descope(httpx.ConnectTimeout("x")), "descope_unavailable", id="no-answer"),
+    pytest.param(Descope(httpx.ReadError(f"told {ANN}")), "descope_unavailable", id="reset"),
+    pytest.param(Descope(httpx.RemoteProtocolError("x")), "descope_unavailable", id="not-http"),
+    pytest.param(Descope(ZeroDivisionError()), "descope_unavailable", id="broken-transport"),
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("descope", "code"), UNUSABLE)
+async def test_outages_and_unusable_responses_differ(descope: Descope, code: str) -> None:
+    """Descope down is 503, an answer that cannot be used is 502; it is asked once."""
+    descope.requests.clear()
+
+    assert (await refusal_of(verify, descope)).code == code
+    assert len(descope.requests) <= 1
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(
     ("descope", "code"),
     [
-        pytest.param(refusing(500, "E010009"), "descope_unavailable", id="500"),
-        pytest.param(answering(503, b"down"), "descope_unavailable", id="503"),
-        pytest.param(answering(524, b""), "descope_unavailable", id="524"),
-        pytest.param(answering(429, b"slow down"), "too_many_attempts", id="429-of-a-proxy"),
-        pytest.param(answering(400, b"<html>"), "descope_error", id="400-of-a-proxy"),
-        pytest.param(answering(401, {"error": "x"}), "descope_error", id="401-without-code"),
-        pytest.param(answering(401, {"errorCode": 7}), "descope_error", id="401-odd-code"),
-        pytest.param(answering(401, {"errorCode": ""}), "descope_error", id="401-empty-code"),
-        pytest.param(
-            answering(301, b"", location="https://evil.example"), "descope_error", id="301"
-        ),
-        pytest.param(answering(307, b"", location="//evil.example"), "descope_error", id="307"),
-        pytest.param(answering(200, b"<html>captive portal"), "descope_error", id="html"),
-        pytest.param(answering(200, b""), "descope_error", id="empty"),
-        pytest.param(answering(200, []), "descope_error", id="array"),
-        pytest.param(answering(200, b'{"userId":"\xff"}'), "descope_error", id="not-utf-8"),
-        pytest.param(answering(200, 9000 * b"[" + 9000 * b"]"), "descope_error", id="too-deep"),
-        pytest.param(answering(201, {"sessionJwt": "x"}), "descope_error", id="201"),
-        pytest.param(answering(204, b""), "descope_error", id="204"),
-        pytest.param(answering(200, 256 * b" " * 1025), "descope_error", id="too-large"),
-        pytest.param(
-            Descope(
-                lambda: httpx.Response(
-                    200, content=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"}
-                )
-            ),
-            "descope_error",
-            id="gzip",
-        ),
-        pytest.param(Descope(httpx.ConnectError("x")), "descope_unavailable", id="no-connection"),
-        pytest.param(Descope(httpx.ConnectTimeout("x")), "descope_unavailable", id="no-answer"),
-        pytest.param(Descope(httpx.ReadError(f"told {ANN}")), "descope_unavailable", id="reset"),
-        pytest.param(Descope(httpx.RemoteProtocolError("x")), "descope_unavailable", id="not-http"),
-        pytest.param(Descope(ZeroDivisionError()), "descope_unavailable", id="broken-transport"),
+        (refusing(500, "E010009"), "descope_unavailable"),
+        (answering(400, b"<html>"), "descope_error"),
+        (Descope(httpx.ReadError(f"told {ANN}")), "descope_unavailable"),
     ],
 )
-async def test_outages_and_unusable_responses_differ(
+async def test_each_call_tells_an_outage_from_an_unusable_response(
     call: Call, descope: Descope, code: str
 ) -> None:
-    """Descope down is 503, an answer that cannot be used is 502, whatever was asked; once."""
+    """A status, a body and a broken connection: whatever was asked."""
     descope.requests.clear()
 
     assert (await refusal_of(call, descope)).code == code

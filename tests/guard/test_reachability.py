@@ -7,7 +7,14 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.testclient import TestClient
 
-from fastapi_stepup import RequireSession, RequireStepUp, StepUpGuard, StepUpPolicy, stepup_router
+from fastapi_stepup import (
+    RequireSession,
+    RequireStepUp,
+    StepUpGuard,
+    StepUpPolicy,
+    install,
+    stepup_router,
+)
 from fastapi_stepup.testing import DescopeEmulator, assert_step_up_challenge
 from tests.guard.connections import ANN, PROJECT
 
@@ -247,11 +254,15 @@ APPS = [behind_the_app, behind_a_router, behind_the_inclusion, behind_a_mount]
 
 
 @pytest.mark.parametrize("build", APPS)
+@pytest.mark.parametrize("installed", [False, True])
 def test_helper_routes_stay_reachable(
-    build: Any, guard: StepUpGuard, descope: DescopeEmulator
+    build: Any, guard: StepUpGuard, descope: DescopeEmulator, *, installed: bool
 ) -> None:
     """A step-up that is asked of everything can still be done, and is still asked of the rest."""
-    client, ann = TestClient(build(guard)), descope.sign_in(ANN)
+    app = build(guard)
+    if installed:
+        install(app, guard)
+    client, ann = TestClient(app), descope.sign_in(ANN)
     proof = {"delivery": "email", "refresh_token": ann.refresh_token}
 
     assert_step_up_challenge(client.get("/pay", headers=ann.headers))

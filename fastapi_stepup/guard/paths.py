@@ -53,7 +53,7 @@ def paths_of(connection: HTTPConnection, *names: str) -> tuple[str, ...] | None:
     place (dot segments).
     """
     scope = connection.scope
-    top = scope.get("router") or scope.get("app")
+    top = scope.get("router")
     top_root = scope.get("app_root_path", scope.get("root_path", ""))
     found = _nearest(scope, top, top_root, names)
     if found is None:

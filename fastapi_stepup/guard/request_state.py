@@ -38,8 +38,12 @@ def keep_claims(
     """Keep *claims* for *owner*; `claims_from` finds them there."""
     scope = connection.scope
     presented = _credential_fingerprint(connection, verified_by)
-    scope[CLAIMS_SCOPE_KEY] = {**scope.get(CLAIMS_SCOPE_KEY, {}), owner: claims}
-    scope[PRESENTED_SCOPE_KEY] = {**scope.get(PRESENTED_SCOPE_KEY, {}), owner: presented}
+    known = scope.get(CLAIMS_SCOPE_KEY)
+    if known is None:  # the usual case, and the faster way
+        scope[CLAIMS_SCOPE_KEY], scope[PRESENTED_SCOPE_KEY] = {owner: claims}, {owner: presented}
+    else:
+        scope[CLAIMS_SCOPE_KEY] = {**known, owner: claims}
+        scope[PRESENTED_SCOPE_KEY] = {**scope.get(PRESENTED_SCOPE_KEY, {}), owner: presented}
 
 
 def drop_claims(connection: HTTPConnection, owner: object) -> None:
@@ -60,7 +64,10 @@ def keep_token(connection: HTTPConnection, owner: object, token: Secret | None) 
 
 def kept_token(connection: HTTPConnection, owner: object) -> str | None:
     """Return the token that *owner* kept for this connection, not for one that it was copied to."""
-    presented, token = connection.scope.get(TOKENS_SCOPE_KEY, {}).get(owner, (None, None))
+    known = connection.scope.get(TOKENS_SCOPE_KEY)
+    if known is None:
+        return None
+    presented, token = known.get(owner, (None, None))
     if token is None or presented != _credential_fingerprint(connection, None):
         return None
     kept: str = token
@@ -69,16 +76,16 @@ def kept_token(connection: HTTPConnection, owner: object) -> str | None:
 
 def keep_policy(connection: HTTPConnection, owner: object, policy: StepUpPolicy | None) -> None:
     """Keep that *owner* let the connection in by *policy*; `None` stands for a session alone."""
-    known = connection.scope.get(POLICIES_SCOPE_KEY, {})
-    asked = known.get(owner)
+    known = connection.scope.get(POLICIES_SCOPE_KEY)
+    asked: tuple[StepUpPolicy, ...] | None = None if known is None else known.get(owner)
     if asked is None or (policy is not None and policy not in asked):
-        more = frozenset() if policy is None else frozenset({policy})
-        connection.scope[POLICIES_SCOPE_KEY] = {**known, owner: more | (asked or frozenset())}
+        more = () if policy is None else (policy,)
+        connection.scope[POLICIES_SCOPE_KEY] = {**(known or {}), owner: (*(asked or ()), *more)}
 
 
-def asked_policies(connection: HTTPConnection, owner: object) -> frozenset[StepUpPolicy] | None:
+def asked_policies(connection: HTTPConnection, owner: object) -> tuple[StepUpPolicy, ...] | None:
     """Return the policies by which *owner* let the connection in; `None` if it never did."""
-    asked: frozenset[StepUpPolicy] | None = connection.scope.get(POLICIES_SCOPE_KEY, {}).get(owner)
+    asked: tuple[StepUpPolicy, ...] | None = connection.scope.get(POLICIES_SCOPE_KEY, {}).get(owner)
     return asked
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette._utils import get_route_path
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException, WebSocketException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -103,9 +103,7 @@ class StepUpMiddleware(SetOnce):
                     policy = protection if isinstance(protection, StepUpPolicy) else None
                     await authorize_or_report(self.guard, connection, policy)
             except (StepUpError, WebSocketException) as error:
-                # Asked for at the helper routes, a step-up could never be done: a session suffices.
-                is_step_up = isinstance(error, StepUpRequired)
-                if not is_step_up or not self.guard.refusals.is_step_up_path(connection):
+                if not self._waives(error, connection):
                     await answer(error, scope, receive, send)
                     return
             if is_unroutable and not self.guard.refusals.is_reported(_NOT_FOUND):

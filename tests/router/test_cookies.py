@@ -1,6 +1,7 @@
 """Cookies of a finished step-up: as strong as those they replace, and such that a browser keeps."""
 
 import logging
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import httpx2
@@ -304,3 +305,11 @@ def test_step_up_takes_over_plain_http_on_this_machine(
 
     assert (done.status_code, opened.status_code) == (200, 200)
     assert caplog.records == []
+
+
+def test_attributes_do_not_change() -> None:
+    """One router's cookies are all alike."""
+    attributes: Any = CookieAttributes()
+
+    with pytest.raises(FrozenInstanceError):
+        attributes.secure = False

@@ -10,7 +10,17 @@ from itertools import pairwise
 
 import pytest
 
-from fastapi_stepup.router.counters import Counters, _after_fork
+from fastapi_stepup.router.counters import (
+    EXACT,
+    ROWS,
+    SHARDS,
+    SLOTS,
+    WIDTH,
+    Counters,
+    _after_fork,
+    _Sketch,
+)
+from fastapi_stepup.router.rate_limits import STRANGERS, SUBJECTS
 
 
 class Clock:
@@ -227,3 +237,46 @@ def test_counter_takes_less_than_250_bytes(amount: int, hits: int, most: int) ->
 
     assert len(counters) == 2048
     assert used / 2048 < most
+
+
+def test_figures_are_the_documented_ones() -> None:
+    """Of the class's docstring and the changelog."""
+    assert (SHARDS, EXACT, SLOTS) == (64, 10, 8)
+    assert (ROWS, WIDTH) == (3, 65_536)
+    assert (SUBJECTS + STRANGERS, len(Counters(size=640)._shards)) == (163_840, 64)
+
+
+def sketched(sketch: _Sketch, name: object, now: float, amount: int = 5) -> bool:
+    """Return whether one more hit of a sketch passes."""
+    return sketch.hit(key(name), amount, now) is None
+
+
+def test_sketch_counts_this_window_and_the_one_before() -> None:
+    """Three hits at its end and two after it are five; only a whole window later they are gone."""
+    sketch = _Sketch(1000, 60)
+    assert [sketched(sketch, "a", 1059) for _ in range(3)] == [True] * 3
+
+    assert [sketched(sketch, "a", 1060) for _ in range(3)] == [True, True, False]
+    assert [sketched(sketch, "b", 1060) for _ in range(6)] == [True] * 5 + [False]
+    assert [sketched(sketch, "a", 1120) for _ in range(4)] == [True, True, True, False]
+    assert [sketched(sketch, "a", 1300) for _ in range(6)] == [True] * 5 + [False]
+
+
+def test_sketch_goes_by_the_smallest_of_its_cells() -> None:
+    """Keys that share a cell or two with others are not counted as those, old or new."""
+    sketch = _Sketch(1000, 60)
+    one, other = 12 * b"a" + b"0000", 4 * b"a" + 8 * b"b" + b"0000"
+    assert [sketch.hit(one, 3, 1000) for _ in range(4)][:3] == [None] * 3
+
+    assert sketch.hit(other, 3, 1000) is None
+    assert sketch.hit(other, 3, 1061) is None
+    assert sketch.hit(one, 3, 1061) is not None
+    assert sketch.hit(other, 3, 1061) is None
+    assert sketch.hit(other, 3, 1061) is not None
+
+
+def test_shards_turn_over_one_after_the_other() -> None:
+    """Spread over the longest window, from now on."""
+    counters = Counters(size=640, windows=[64], clock=Clock())
+
+    assert [shard.turns_at for shard in counters._shards] == [1000.0 + n for n in range(64)]

@@ -5,13 +5,14 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import httpx
 import pytest
 
 from fastapi_stepup import Claims, StepUpGuard
-from fastapi_stepup.router.session_response import user_id
+from fastapi_stepup.router.session_response import Caller, user_id
 from fastapi_stepup.testing import REMOVE, DescopeEmulator, SigningKey, Tokens
 from tests.support.step_up_methods import (
     ANN,
@@ -304,3 +305,13 @@ def test_answer_says_what_the_step_up_lost(
     (record,) = caplog.records
     assert record.getMessage().endswith(f"{', '.join(lost)}.")
     assert "acme" not in record.getMessage()
+
+
+def test_caller_does_not_change() -> None:
+    """The user who was identified stays that one, and its `repr` shows nothing."""
+    caller: Any = Caller(Claims({"sub": "U2x"}), refresh_token="eyJx")
+
+    with pytest.raises(FrozenInstanceError):
+        caller.claims = Claims({"sub": "U2y"})
+    assert "eyJ" not in repr(caller)
+    assert caller.has_session is True

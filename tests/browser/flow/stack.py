@@ -203,7 +203,7 @@ class Visit:
     def __post_init__(self) -> None:
         self.context.on("request", self._note)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(5_000)
+        self.page.set_default_timeout(20_000)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def _note(self, request: Request) -> None:

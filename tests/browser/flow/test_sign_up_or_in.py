@@ -7,6 +7,7 @@ import pytest
 from tests.browser.flow.stack import ANN, Visit
 
 BOB = "bob@example.com"
+PLAIN = pytest.mark.parametrize("look", ["plain"])
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ def test_code(flow: Visit, login_id: str) -> None:
     assert signed_in(flow) == flow.stack.emulator.user(login_id).user_id
 
 
+@PLAIN
 def test_magic_link(flow: Visit) -> None:
     """A new user signs up by a link."""
     typed(flow, BOB).press("magiclink-email")
@@ -52,6 +54,7 @@ def test_magic_link(flow: Visit) -> None:
     assert signed_in(flow) == flow.stack.emulator.user(BOB).user_id
 
 
+@PLAIN
 def test_social_login(flow: Visit) -> None:
     """A new user signs up at a provider."""
     flow.press("oauth-github")
@@ -59,6 +62,7 @@ def test_social_login(flow: Visit) -> None:
     assert signed_in(flow) == flow.stack.emulator.user(BOB).user_id
 
 
+@PLAIN
 def test_passkey(flow: Visit) -> None:
     """A new user registers a passkey, and signs in with it the next time."""
     flow.add_authenticator()

@@ -7,6 +7,12 @@ from tests.browser.flow.stack import ANN, Visit
 
 
 @pytest.fixture
+def look() -> str:
+    """Plain screens: what differs between the looks is in `test_step_up` and `test_looks`."""
+    return "plain"
+
+
+@pytest.fixture
 def flow(visit: Visit, ann: Tokens) -> Visit:
     """The component on its first screen, in Ann's plain session."""
     visit.stack.emulator.user(ANN).providers["google"] = True
@@ -165,7 +171,8 @@ def test_declined_passkey(flow: Visit) -> None:
     flow.steps("ready")
     # What the browser answers when its user cancels.
     flow.page.evaluate(
-        "navigator.credentials.get = async () => { throw new DOMException('', 'NotAllowedError'); }"
+        "() => { navigator.credentials.get = async () => {"
+        " throw new DOMException('', 'NotAllowedError'); }; }"
     )
     flow.press("passkey")
     flow.reads("No passkey was used.")

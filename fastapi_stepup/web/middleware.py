@@ -113,6 +113,10 @@ class StepUpMiddleware(SetOnce):
                 send = keeping_private(send)
         await self.app(scope, receive, send)
 
+    def _waives(self, error: Exception, connection: HTTPConnection) -> bool:
+        """Return whether a step-up is asked for where it could never be done: at its own routes."""
+        return isinstance(error, StepUpRequired) and self.guard.refusals.is_step_up_path(connection)
+
 
 def _no_such_path(scope: Scope) -> HTTPException | WebSocketException:
     if can_be_answered(scope):

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from fastapi_stepup.testing.server import served
+from tests.browser import front_ends
 from tests.browser.app import create_app
 from tests.browser.suites import HERE, PACKAGES, passed
 
@@ -38,11 +39,16 @@ def scenarios(*names: str) -> list[str]:
 @pytest.fixture(scope="module")
 def sites() -> Iterator[Mapping[str, str]]:
     """The app, served twice, as environment variables of the scenarios."""
-    with served(create_app()) as site, served(create_app(installed=False)) as plain:
+    with (
+        served(create_app()) as site,
+        served(create_app(installed=False)) as plain,
+        served(front_ends.create_app()) as recipes,
+    ):
         yield {
             # By its name: passkeys need one, and the number is another origin.
             "STEPUP_SITE": site.replace("127.0.0.1", "localhost"),
             "STEPUP_PLAIN": plain.replace("127.0.0.1", "localhost"),
+            "STEPUP_FRONT_ENDS": recipes.replace("127.0.0.1", "localhost"),
             "STEPUP_CHROMIUM": CHROMIUM,
             "STEPUP_SCREENSHOTS": str(SCREENSHOTS),
         }

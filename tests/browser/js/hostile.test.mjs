@@ -1,7 +1,17 @@
 // Nothing that a server writes makes a call throw anything else, or spoils the tokens of the page.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CODE, SESSION, SITE, Server, answer, byEmail, challenge, problem, stepup } from "./server.mjs";
+import {
+  CODE,
+  SESSION,
+  SITE,
+  Server,
+  answer,
+  byEmail,
+  challenge,
+  problem,
+  stepup,
+} from "./server.mjs";
 
 const { StepUpFailed, parseChallenge, withStepUp } = stepup;
 const PAY = `${SITE}/pay`;
@@ -103,7 +113,12 @@ for (const number of ["9".repeat(400), "-1", "1e3", "0x10", "1.5", "Infinity", "
 
 test("members of a refused step of any kind", async () => {
   for (const value of VALUES) {
-    for (const body of [{ code: value }, { code: "news", detail: value }, { detail: value }, value]) {
+    for (const body of [
+      { code: value },
+      { code: "news", detail: value },
+      { detail: value },
+      value,
+    ]) {
       const server = new Server({ "/step-up/otp/start": () => answer(400, body) });
       await assert.rejects(withStepUp(server.fetch, { prompt: byEmail })(PAY), (error) => {
         assert.ok(error instanceof StepUpFailed);

@@ -28,7 +28,9 @@ function listen() {
     response.end(JSON.stringify(json));
   });
   return new Promise((open) => {
-    server.listen(0, "127.0.0.1", () => open([server, `http://127.0.0.1:${server.address().port}`]));
+    server.listen(0, "127.0.0.1", () =>
+      open([server, `http://127.0.0.1:${server.address().port}`]),
+    );
   });
 }
 

@@ -1,7 +1,17 @@
 // Callbacks that use the same function: nothing waits for the step-up that waits for it.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { SESSION, SITE, Server, answer, bearer, byEmail, challenge, soon, stepup } from "./server.mjs";
+import {
+  SESSION,
+  SITE,
+  Server,
+  answer,
+  bearer,
+  byEmail,
+  challenge,
+  soon,
+  stepup,
+} from "./server.mjs";
 
 const { withStepUp } = stepup;
 const PAY = `${SITE}/pay`;

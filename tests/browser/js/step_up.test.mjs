@@ -1,14 +1,25 @@
 // One request: sent, refused, stepped up and sent again.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { SESSION, SITE, Server, answer, bearer, byEmail, challenge, held, problem, soon, stepup } from "./server.mjs";
+import {
+  SESSION,
+  SITE,
+  Server,
+  answer,
+  bearer,
+  byEmail,
+  challenge,
+  held,
+  problem,
+  soon,
+  stepup,
+} from "./server.mjs";
 
 // The page is on the same origin.
 globalThis.location = new URL(SITE);
 const { StepUpCancelled, StepUpError, StepUpFailed, withStepUp } = stepup;
 const PAY = `${SITE}/pay`;
 const STEPPED_UP = ["/pay", "/step-up/otp/start", "/step-up/otp/verify", "/pay"];
-
 
 test("a challenged request is sent again with the new session", async () => {
   const server = new Server();

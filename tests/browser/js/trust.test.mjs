@@ -31,7 +31,12 @@ for (const [name, init, options, asked] of [
   ["a foreign service with a key and no tokens", bearer("key"), {}, false],
   ["a foreign service with basic credentials", basic("session"), { getTokens }, false],
   ["a foreign service that is sent cookies", { credentials: "include" }, { getTokens }, false],
-  ["a JWT of the same account", bearer(jwt({ sub: "U1" })), tokens(jwt({ sub: "U1", x: 1 })), false],
+  [
+    "a JWT of the same account",
+    bearer(jwt({ sub: "U1" })),
+    tokens(jwt({ sub: "U1", x: 1 })),
+    false,
+  ],
   ["the app's session", bearer("session"), { getTokens }, true],
   ["the app's session in another case", lower("session"), { getTokens }, true],
   ["an origin that is listed", {}, { origins: [SITE] }, true],
@@ -94,7 +99,10 @@ test("a user in a URL is not its host", async (context) => {
   context.after(() => delete globalThis.location);
   const prompt = () => assert.fail("Nobody is to be asked.");
   const server = async () => challenge();
-  for (const url of ["https://shop.example@evil.example/", "https://shop.example:1@evil.example/"]) {
+  for (const url of [
+    "https://shop.example@evil.example/",
+    "https://shop.example:1@evil.example/",
+  ]) {
     assert.equal((await withStepUp(server, { prompt })(url)).status, 401);
   }
 });

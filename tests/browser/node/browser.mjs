@@ -4,6 +4,7 @@ import { after, before } from "node:test";
 import { chromium } from "playwright-core";
 
 export const SITE = process.env.STEPUP_SITE; // http://localhost:<port>, problems bare
+export const FRONT_ENDS = process.env.STEPUP_FRONT_ENDS; // the app of FRONT_ENDS.md
 export const PLAIN = process.env.STEPUP_PLAIN; // the same app, problems in FastAPI's `detail`
 export const elsewhere = (site) => site.replace("localhost", "127.0.0.1"); // another origin
 const FOLDER = process.env.STEPUP_SCREENSHOTS;
@@ -75,22 +76,22 @@ export const answers = (methods, more) => ({
 
 export class User {
   // A signed-in user's browser on the page; `mocks` are answers that the page gets in place of the app's.
-  static async open(t, { mocks = {}, init, ...options } = {}) {
+  static async open(t, { mocks = {}, init, site = SITE, ...options } = {}) {
     const context = await browser.newContext({ locale: "en", ...options });
     t.after(() => context.close());
     const page = await context.newPage();
     page.setDefaultTimeout(5000);
-    const user = new User(context, page, `ann@shop${++users}.example.com`);
+    const user = new User(context, page, `ann@shop${++users}.example.com`, site);
     await user.signIn();
     await user.mock(mocks);
     if (init) await page.addInitScript(init);
-    await page.goto(SITE);
-    await page.waitForFunction(() => window.page);
+    await page.goto(site);
+    if (site === SITE) await page.waitForFunction(() => window.page);
     return user;
   }
 
-  constructor(context, page, login) {
-    Object.assign(this, { context, page, login, problems: [], requests: [] });
+  constructor(context, page, login, site) {
+    Object.assign(this, { context, page, login, site, problems: [], requests: [] });
     page.on("pageerror", (error) => this.problems.push(String(error)));
     page.on("console", (message) => {
       // Not Chromium's own note on each answer of 400 and above.
@@ -108,16 +109,17 @@ export class User {
   }
 
   async signIn() {
-    const { project_id } = await emulator("project");
-    this.tokens = { project_id, ...(await emulator("sign-in", { login_id: this.login })) };
-    const cookie = { url: SITE, httpOnly: true, secure: true };
+    const { project_id } = await emulator("project", undefined, this.site);
+    const signedIn = await emulator("sign-in", { login_id: this.login }, this.site);
+    this.tokens = { project_id, ...signedIn };
+    const cookie = { url: this.site, httpOnly: true, secure: true };
     await this.context.addCookies([
       { name: "DS", value: this.tokens.session_token, ...cookie },
       { name: "DSR", value: this.tokens.refresh_token, ...cookie },
     ]);
   }
 
-  async mail(site) {
+  async mail(site = this.site) {
     const path = `outbox?login_id=${encodeURIComponent(this.login)}`;
     return (await emulator(path, undefined, site)).messages.at(-1);
   }

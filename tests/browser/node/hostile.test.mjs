@@ -68,12 +68,20 @@ for (const [name, code, enroll_uri, links] of [
 }
 
 for (const [name, answer] of [
-  ["methods that are none", { ...status([]), methods: [null, 1, "email", { method: hostile }, {}] }],
+  [
+    "methods that are none",
+    { ...status([]), methods: [null, 1, "email", { method: hostile }, {}] },
+  ],
   ["methods that are an object", { ...status([]), methods: { method: "email" } }],
-  ["destinations that are none", status(["email", "sms"], { methods: [
-    { method: "email", destination: hostile },
-    { method: "sms", destination: ["x"] },
-  ] })],
+  [
+    "destinations that are none",
+    status(["email", "sms"], {
+      methods: [
+        { method: "email", destination: hostile },
+        { method: "sms", destination: ["x"] },
+      ],
+    }),
+  ],
 ]) {
   test(`a status with ${name} leaves a dialog that works or ends`, async (t) => {
     const user = await User.open(t, {

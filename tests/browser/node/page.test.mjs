@@ -73,9 +73,7 @@ for (const [name, site] of [
 
 test("a challenge for a factor offers what meets it", async (t) => {
   const user = await User.open(t);
-  const refused = user.page.evaluate(() =>
-    window.page.pay("/refund").catch((error) => error.code),
-  );
+  const refused = user.page.evaluate(() => window.page.pay("/refund").catch((error) => error.code));
   await user.dialog.getByText("Your account has no way to confirm it’s you.").waitFor();
   await user.button("Close").first().click();
   assert.equal(await refused, "no_step_up_method");
@@ -127,7 +125,11 @@ test("the script is loaded once, by the URL and the hash that the server gave", 
 test("an order that was placed and led to a guarded page is placed once", async (t) => {
   const user = await User.open(t);
   const ordered = user.page.evaluate(async () => {
-    const shown = await fetch("/orders", { method: "POST", headers: { "Content-Type": "application/json" }, body: '"before"' });
+    const shown = await fetch("/orders", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: '"before"',
+    });
     const answer = await window.page.pay("/orders");
     return [shown.status, answer.status, await answer.json()];
   });

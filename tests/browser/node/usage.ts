@@ -54,7 +54,12 @@ const maxAge: string | undefined = parseChallenge(
 )?.max_age;
 console.info(maxAge);
 
-const { stepUpFetch: order, pending, error, question } = createUseStepUp(React)({
+const {
+  stepUpFetch: order,
+  pending,
+  error,
+  question,
+} = createUseStepUp(React)({
   render: true,
   getTokens: () => ({ sessionToken: "a" }),
   baseStaticUrl: "https://static.example.com",

@@ -43,6 +43,7 @@ def create_app() -> FastAPI:
     emulator = DescopeEmulator()
     guard = StepUpGuard.for_descope(emulator.project_id, transport=emulator.transport)
     app = FastAPI()
+    app.state.emulator = emulator
     stepped_up = Depends(RequireStepUp(guard, max_age="5m"))
     run(block("python", "include_router("), app, guard)
     run(block("python", "/confirm"), app, guard)

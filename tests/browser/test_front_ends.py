@@ -89,8 +89,7 @@ def test_navigation_is_sent_to_the_page_that_asks(path: str) -> None:
     """It names where to come back to; a fetch gets the challenge."""
     app = create_app()
     client = TestClient(app, follow_redirects=False)
-    emulator = next(route.app for route in app.routes if getattr(route, "path", "") == "/descope")
-    ann = emulator.sign_in("ann@example.com")
+    ann = app.state.emulator.sign_in("ann@example.com")
     cookies = {"Cookie": f"DS={ann.session_token}", "Sec-Fetch-Site": "same-origin"}
 
     navigation = client.get(path, headers={**cookies, "Sec-Fetch-Mode": "navigate"})

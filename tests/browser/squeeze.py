@@ -24,11 +24,11 @@ def squeezed(source: str) -> str:
     return re.sub(r"(?<=[{(\[,;])\n", "", "\n".join(kept)) + "\n"
 
 
-def write() -> None:
-    """Write all files."""
+def write(folder: Path = FOLDER) -> None:
+    """Write all files of *folder*."""
     for name in NAMES:
-        source = FOLDER.joinpath(f"{name}.src.js").read_text("utf-8")
-        FOLDER.joinpath(f"{name}.js").write_text(squeezed(source), "utf-8")
+        source = folder.joinpath(f"{name}.src.js").read_text("utf-8")
+        folder.joinpath(f"{name}.js").write_text(squeezed(source), "utf-8")
 
 
 if __name__ == "__main__":

@@ -51,14 +51,15 @@ def test_page_of_another_origin_may_post(app: FastAPI, guard: StepUpGuard, path:
 def test_page_of_another_origin_may_read(
     app: FastAPI, guard: StepUpGuard, descope: DescopeEmulator
 ) -> None:
-    """The challenge and the waiting time are exposed to it."""
+    """The challenge and the waiting time are exposed to it; a stepped-up session pays."""
     run(block("python", "CORSMiddleware"), app, guard)
     ann = descope.sign_in("ann@example.com")
+    client = TestClient(app, headers={"Origin": "https://shop.example"})
 
-    reply = TestClient(app).post(
-        "/checkout", headers={**ann.headers, "Origin": "https://shop.example"}
-    )
+    reply = client.post("/checkout", headers=ann.headers)
+    paid = client.post("/checkout", headers=descope.step_up("ann@example.com").headers)
 
+    assert paid.json() == ann.user_id
     assert reply.status_code == 401
     assert reply.headers["Access-Control-Allow-Origin"] == "https://shop.example"
     exposed = reply.headers["Access-Control-Expose-Headers"].lower()

@@ -1,5 +1,5 @@
-// Descope's own web component in the dialog, on a page with a strict policy and a nonce. Its flow is
-// the emulator's; the files that it loads are answered here.
+// Descope's own web component in the dialog, on a page with a strict policy and a nonce. Its flow,
+// screens and components are the emulator's.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
@@ -23,11 +23,8 @@ const HTML = `<!doctype html><html lang="en"><title>Shop</title><main><button id
 <output></output></main>
 <script nonce="${NONCE}" src="/flow/component.js"></script>
 <script nonce="${NONCE}" type="module" src="/flow/page.js"></script>`;
-const SCREEN = `<h1>Confirm</h1><label>Code <input name="code" /></label>
-<p data-type="error-message"></p><button data-type="button" id="submit">Go on</button>`;
-const THEME = { globals: "", components: {} };
 
-// The page, and all that the component asks its static places for.
+// The page and its scripts.
 const files = (projectId, call) => ({
   "/flow": [HTML, "text/html", { "Content-Security-Policy": POLICY }],
   "/flow/component.js": [COMPONENT, "text/javascript"],
@@ -42,22 +39,6 @@ const files = (projectId, call) => ({
      };`,
     "text/javascript",
   ],
-  [`/static/${projectId}/v2-beta/config.json`]: [
-    JSON.stringify({
-      componentsVersion: "3.14.1",
-      cssTemplate: { light: { fonts: {} }, dark: { fonts: {} } },
-      flows: { "step-up": { version: 1, targetLocales: [] } },
-    }),
-    "application/json",
-  ],
-  [`/static/${projectId}/v2-beta/theme.json`]: [
-    JSON.stringify({ light: THEME, dark: THEME }),
-    "application/json",
-  ],
-  "/cdn/npm/@descope/web-components-ui@3.14.1/dist/umd/index.js": [
-    "globalThis.DescopeUI = { componentsThemeManager: {} };",
-    "text/javascript",
-  ],
 });
 
 async function open(t, call, without = () => false) {
@@ -68,10 +49,8 @@ async function open(t, call, without = () => false) {
     const url = new URL(route.request().url());
     if (url.origin !== SITE) asked.push(url.href);
     if (url.origin !== SITE || without(url.pathname)) return route.abort();
-    const screen = /\/v2-beta\/[\w-]+\.html$/.test(url.pathname);
-    const found = own[url.pathname] ?? (screen && [SCREEN, "text/html"]);
-    if (!found) return route.fallback();
-    const [body, contentType, headers] = found;
+    if (!own[url.pathname]) return route.fallback();
+    const [body, contentType, headers] = own[url.pathname];
     await route.fulfill({ body, contentType, headers });
   });
   await user.mock({
@@ -83,7 +62,15 @@ async function open(t, call, without = () => false) {
   await user.page.goto(`${SITE}/flow`);
   return { user, asked };
 }
-const WHERE = `baseUrl: "${SITE}/descope", baseStaticUrl: "${SITE}/static", baseCdnUrl: "${SITE}/cdn/npm/@descope/web-components-ui@3.14.1/dist/umd/index.js"`;
+// The emulator is mounted under a path: there a base for the components is a whole URL.
+const UI = "npm/@descope/web-components-ui@3.14.1/dist/umd/index.js";
+const WHERE = Object.entries({
+  baseUrl: `${SITE}/descope`,
+  baseStaticUrl: `${SITE}/descope/pages`,
+  baseCdnUrl: `${SITE}/descope/${UI}`,
+})
+  .map(([name, url]) => `${name}: "${url}"`)
+  .join();
 
 test("the flow runs on a page with a nonce, from the places that it was given", async (t) => {
   const { user, asked } = await open(t, WHERE);
@@ -95,8 +82,9 @@ test("the flow runs on a page with a nonce, from the places that it was given", 
     [user.tokens.session_token, user.tokens.refresh_token],
   );
   await user.page.locator("#pay").click();
-  await user.page.getByRole("textbox", { name: "Code" }).fill(await code(user));
-  await user.page.getByRole("button", { name: "Go on" }).click();
+  await user.page.locator("#otp-email").click();
+  await user.page.locator("descope-wc [name=code]").fill(await code(user));
+  await user.page.locator("descope-wc #submit").click();
   await user.page.waitForFunction(() => document.querySelector("output").value === "200");
   assert.deepEqual(asked, []);
   assert.deepEqual(
@@ -115,7 +103,7 @@ async function code(user) {
 }
 
 test("a component whose files cannot be had gives way after 8 seconds", async (t) => {
-  const { user } = await open(t, WHERE, (path) => path.startsWith("/static/"));
+  const { user } = await open(t, WHERE, (path) => path.includes("/pages/"));
   user.page.setDefaultTimeout(15000);
   const started = Date.now();
   await user.page.locator("#pay").click();

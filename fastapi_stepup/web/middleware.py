@@ -85,11 +85,7 @@ class StepUpMiddleware(SetOnce):
         if kind not in {"http", "websocket"}:
             msg = f"StepUpMiddleware cannot guard connections of type {kind!r}."
             raise RuntimeError(msg)
-        if self._guarded_app is not None:
-            # The app is about to put itself there: it decides paths and names routes.
-            scope["app"] = self._guarded_app
-            if getattr(self._guarded_app, "root_path", ""):
-                scope["root_path"] = self._guarded_app.root_path
+        self._name_app(scope)
         path = get_route_path(scope) or "/"
         is_unroutable, required = self.table.decide(path, scope.get("method"))
         if required:
@@ -112,6 +108,13 @@ class StepUpMiddleware(SetOnce):
             if kind == "http":
                 send = keeping_private(send)
         await self.app(scope, receive, send)
+
+    def _name_app(self, scope: Scope) -> None:
+        """Put the app into *scope* early, as it is about to do: it decides paths, names routes."""
+        if self._guarded_app is not None:
+            scope["app"] = self._guarded_app
+            if getattr(self._guarded_app, "root_path", ""):
+                scope["root_path"] = self._guarded_app.root_path
 
     def _waives(self, error: Exception, connection: HTTPConnection) -> bool:
         """Return whether a step-up is asked for where it could never be done: at its own routes."""

@@ -73,17 +73,19 @@ async def session_response(
     _check_owner(session, caller)
     if not session.stepped_up or session.impersonated:
         raise DescopeError
-    refresh = None
+    names, now = guard.credentials, guard.clock()
+    expires_in = max(0, int(session.expires_at - now))
+    refresh_expires_in = 0
     if tokens.refresh_token is not None:
         refresh = await _verified(guard.verifier.verify_refresh(tokens.refresh_token))
         if user_id(refresh) != caller.user_id:
             raise SubjectMismatch
         if refresh.impersonated:
             raise DescopeError
-    names, now = guard.credentials, guard.clock()
-    expires_in = max(0, int(session.expires_at - now))
+        refresh_expires_in = max(0, int(refresh.expires_at - now))
+    # With header sessions only, a session that ran out may still come back with a refresh cookie.
     session_cookie = caller.session_by == "cookie" and names.session_cookie is not None
-    refresh_cookie = caller.refresh_by == "cookie" and names.refresh_cookie is not None
+    refresh_cookie = caller.refresh_by == "cookie"
     answer = SteppedUpSession(
         session_token=None if session_cookie else tokens.session_token,
         refresh_token=None if refresh_cookie else tokens.refresh_token,
@@ -98,9 +100,8 @@ async def session_response(
         cookies.set_session(
             response, request, tokens.session_token, expires_in, by_script=by_script
         )
-    if refresh_cookie and refresh is not None and tokens.refresh_token is not None:
-        lifetime = max(0, int(refresh.expires_at - now))
-        cookies.set_refresh(response, request, tokens.refresh_token, lifetime)
+    if refresh_cookie and tokens.refresh_token is not None:
+        cookies.set_refresh(response, request, tokens.refresh_token, refresh_expires_in)
     return response
 
 

@@ -18,9 +18,11 @@ from tests.support.step_up_methods import (
     ANN,
     BOB,
     BY_NAME,
+    ORIGIN,
     MethodCase,
     Person,
     Rewriting,
+    cookies_of,
     each_method,
     refusal_of,
     signed_in,
@@ -315,3 +317,47 @@ def test_caller_does_not_change() -> None:
         caller.claims = Claims({"sub": "U2y"})
     assert "eyJ" not in repr(caller)
     assert caller.has_session is True
+
+
+def test_cookies_live_as_long_as_their_tokens(guard: StepUpGuard) -> None:
+    """Ten minutes and four weeks here; the body has neither token."""
+    with signed_in(guard, by_cookie=True) as ann:
+        done = OTP.complete(ann)
+
+    cookies = cookies_of(done)
+    assert 595 <= int(cookies["DS"]["max-age"]) <= 600
+    assert 28 * 86400 - 5 <= int(cookies["DSR"]["max-age"]) <= 28 * 86400
+    assert (done.json()["session_token"], done.json()["refresh_token"]) == (None, None)
+    assert 595 <= done.json()["expires_in"] <= 600
+
+
+def test_token_that_has_just_expired_is_still_an_answer(ann: Person) -> None:
+    """Within the leeway: it lives 0 seconds, not fewer."""
+    proof = OTP.proof(ann)
+    now = int(time.time())
+    ann.descope.tamper(iat=now - 60, exp=now - 2)
+
+    done = ann.post(OTP.finish, **proof)
+
+    assert (done.status_code, done.json()["expires_in"]) == (200, 0)
+
+
+def test_session_of_a_guard_without_a_session_cookie_goes_into_the_body() -> None:
+    """Also where it ran out, and the refresh cookie says who it is."""
+    guard = StepUpGuard.for_descope("P2abcdefghijklmnopqrstuvwxyz", session_cookie=None)
+    with signed_in(guard) as ann:
+        proof = OTP.proof(ann)
+        headers = {"Cookie": f"DSR={ann.tokens.refresh_token}", "Origin": ORIGIN}
+
+        done = ann.client.post("/step-up/otp/verify", headers=headers, json=proof)
+
+    assert done.json()["session_token"].startswith("eyJ")
+    assert list(cookies_of(done)) == ["DSR"]
+
+
+def test_tenant_that_is_new_is_no_loss(ann: Person) -> None:
+    """Nor are custom claims that the session did not have before."""
+    proof = OTP.proof(ann)
+    ann.descope.tamper(dct="acme", nsec={"plan": "a"})
+
+    assert "lost" not in ann.post(OTP.finish, **proof).json()

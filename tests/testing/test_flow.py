@@ -252,6 +252,7 @@ def test_passkey(flow: Component, emulator: DescopeEmulator) -> None:
     flow.next("passkey")
     asked = flow.reply["webauthn"]
     assert (flow.reply["action"], asked["create"]) == ("webauthnGet", False)
+    assert flow.screen == ""
     flow.next("submit", transactionId=asked["transactionId"], failure="NotAllowedError")
     assert flow.text == "No passkey was used. Try again or choose another way."
     flow.next("passkey")

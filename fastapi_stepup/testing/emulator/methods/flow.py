@@ -282,6 +282,9 @@ class Flow:
         execution.is_create = started["create"] is True
         return {
             **self._show(execution, execution.home),
+            # With a screen the component would draw it once more after the browser's answer, and
+            # so lose the text of a refusal.
+            "screen": {"id": "", "state": {}},
             "action": "webauthnCreate" if execution.is_create else "webauthnGet",
             "webauthn": {
                 "transactionId": started["transactionId"],

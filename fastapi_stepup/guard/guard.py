@@ -311,27 +311,32 @@ class StepUpGuard(SetOnce):
             drop_claims(connection, self)
             del token
         try:
-            claims = await self._claims(connection)
+            parts = self._parts
+            claims = self._known(connection, parts) or await self._verified(connection, parts)
         except StepUpError as error:
             raise self.refusals.shaped(connection, error) from None
         if policy is not None:
-            self._enforce(connection, policy, claims)
+            try:
+                policy.enforce(claims, now=self.clock())
+            except StepUpError as error:
+                self._refuse(connection, policy, claims, error)
         keep_policy(connection, self, policy)
         return claims
 
-    def _enforce(self, connection: HTTPConnection, policy: StepUpPolicy, claims: Claims) -> None:
-        try:
-            policy.enforce(claims, now=self.clock())
-        except StepUpRequired as error:
+    def _refuse(
+        self,
+        connection: HTTPConnection,
+        policy: StepUpPolicy,
+        claims: Claims,
+        error: StepUpError,
+    ) -> None:
+        """Raise the refusal of claims that do not meet *policy*, unless it is only reported."""
+        if isinstance(error, StepUpRequired):
             if self.refusals.leads_to_step_up(connection):
                 return
-            policy, refusal = self._all_that_is_asked(connection, policy, claims, error)
-        except StepUpError as error:
-            refusal = error
-        else:
-            return
-        if not self.refusals.is_reported(refusal.code):
-            raise self.refusals.shaped(connection, refusal, policy=policy, claims=claims)
+            policy, error = self._all_that_is_asked(connection, policy, claims, error)
+        if not self.refusals.is_reported(error.code):
+            raise self.refusals.shaped(connection, error, policy=policy, claims=claims) from None
 
     def _all_that_is_asked(
         self,
@@ -383,10 +388,6 @@ class StepUpGuard(SetOnce):
         for policy in policies:
             await self.authorize(connection, policy)
         return claims
-
-    async def _claims(self, connection: HTTPConnection) -> Claims:
-        parts = self._parts
-        return self._known(connection, parts) or await self._verified(connection, parts)
 
     def _known(self, connection: HTTPConnection, parts: GuardParts) -> Claims | None:
         """Return the claims that are kept in the scope, if they still hold."""

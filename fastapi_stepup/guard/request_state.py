@@ -89,7 +89,25 @@ def asked_policies(connection: HTTPConnection, owner: object) -> tuple[StepUpPol
     return asked
 
 
+class _Presented:
+    """All that decides which token a connection presents, and whether it may.
+
+    Holds the header fields, and so the token: its `repr` shows nothing, and it is no tuple, whose
+    items error reports would show.
+    """
+
+    __slots__ = ("_all",)
+
+    def __init__(self, *everything: object) -> None:
+        self._all = everything
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Presented) and self._all == other._all
+
+    __hash__ = None  # type: ignore[assignment]  # compared only
+
+
 def _credential_fingerprint(connection: HTTPConnection, verified_by: object) -> object:
-    """Return all that decides which token a connection presents, and whether it may."""
     scope = connection.scope
-    return verified_by, scope.get("method"), scope.get("scheme"), tuple(header_fields(connection))
+    fields = tuple(header_fields(connection))
+    return _Presented(verified_by, scope.get("method"), scope.get("scheme"), fields)

@@ -4,7 +4,7 @@ RFC 9470 section 3 wants all shortfalls in one challenge. A client that is told 
 time has to step up once for each.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from starlette.requests import HTTPConnection
@@ -19,11 +19,13 @@ RULES_SCOPE_KEY: Final = "fastapi_stepup.rules"
 _DEEPEST: Final = 16  # mounts within mounts
 
 
-def keep_rules(connection: HTTPConnection, guard: object, policies: Iterable[StepUpPolicy]) -> None:
-    """Keep what a middleware of *guard* asks of this connection."""
-    known: Mapping[object, tuple[StepUpPolicy, ...]] = connection.scope.get(RULES_SCOPE_KEY, {})
-    asked = dict.fromkeys((*known.get(guard, ()), *policies))
-    connection.scope[RULES_SCOPE_KEY] = {**known, guard: tuple(asked)}
+def keep_rules(connection: HTTPConnection, guard: object, required: tuple[object, ...]) -> None:
+    """Keep what a middleware of *guard* asks of this connection: policies, or a session."""
+    known: Mapping[object, tuple[object, ...]] | None = connection.scope.get(RULES_SCOPE_KEY)
+    if known is None:
+        connection.scope[RULES_SCOPE_KEY] = {guard: required}
+    else:
+        connection.scope[RULES_SCOPE_KEY] = {**known, guard: known.get(guard, ()) + required}
 
 
 def policies_of_route(connection: HTTPConnection, guard: object) -> tuple[StepUpPolicy, ...]:
@@ -36,7 +38,11 @@ def policies_of_route(connection: HTTPConnection, guard: object) -> tuple[StepUp
     scope = connection.scope
     route = _matched_route(scope) if "route" in scope else _route_ahead(scope)
     asked = [
-        *scope.get(RULES_SCOPE_KEY, {}).get(guard, ()),
+        *(
+            each
+            for each in scope.get(RULES_SCOPE_KEY, {}).get(guard, ())
+            if isinstance(each, StepUpPolicy)
+        ),
         *_of_dependencies(route, guard),
         *_of_endpoint(scope.get("endpoint") or getattr(route, "endpoint", None), guard),
     ]

@@ -128,10 +128,14 @@ def _proved_at(claims: Claims) -> float | None:
 
     A proof cannot be later than the token that tells of it, so the earlier time counts.
     """
-    stated = claims.get("auth_time", claims.issued_at)
-    if not is_number(stated) or not 0 < stated <= claims.issued_at + _ROUNDING:
+    issued: float = claims.issued_at
+    stated = claims.get("auth_time", issued)
+    is_absent = stated is issued
+    if is_absent:
+        return issued
+    if not is_number(stated) or not 0 < stated <= issued + _ROUNDING:
         return None
-    return min(float(stated), claims.issued_at)
+    return min(float(stated), issued)
 
 
 def _in_short(seconds: int) -> str:

@@ -91,6 +91,8 @@ class StepUpPolicy:
             ImpersonationRefused: Another party acts for the user. No step-up can cure that.
             StepUpRequired: Something is missing or expired.
         """
+        if len(self.alternatives) == 1 and not self.alternatives[0].assess(claims, now):
+            return  # the usual case
         ranked = self._ranked(claims, now)
         if not ranked[0][0]:
             return

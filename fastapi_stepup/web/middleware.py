@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette._utils import get_route_path
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException, WebSocketException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -19,7 +19,7 @@ from fastapi_stepup.guard.route_policies import keep_rules
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.caching import keeping_private
 from fastapi_stepup.web.exception_handlers import answer
-from fastapi_stepup.web.rule_table import RuleTable
+from fastapi_stepup.web.rule_table import Protection, RuleTable
 from fastapi_stepup.web.rules import Access, StepUpRule, checked_access, checked_rules
 
 _NOT_FOUND: Final = "not_found"
@@ -92,16 +92,10 @@ class StepUpMiddleware(SetOnce):
             connection: Request | WebSocket = (
                 Request(scope) if kind == "http" else WebSocket(scope, receive, send)
             )
-            policies = [each for each in required if isinstance(each, StepUpPolicy)]
-            keep_rules(connection, self.guard, policies)
-            try:
-                for protection in required:
-                    policy = protection if isinstance(protection, StepUpPolicy) else None
-                    await authorize_or_report(self.guard, connection, policy)
-            except (StepUpError, WebSocketException) as error:
-                if not self._waives(error, connection):
-                    await answer(error, scope, receive, send)
-                    return
+            refusal = await self._refusal(connection, required)
+            if refusal is not None:
+                await answer(refusal, scope, receive, send)
+                return
             if is_unroutable and not self.guard.refusals.is_reported(_NOT_FOUND):
                 await answer(_no_such_path(scope), scope, receive, send)
                 return
@@ -116,9 +110,23 @@ class StepUpMiddleware(SetOnce):
             if getattr(self._guarded_app, "root_path", ""):
                 scope["root_path"] = self._guarded_app.root_path
 
-    def _waives(self, error: Exception, connection: HTTPConnection) -> bool:
-        """Return whether a step-up is asked for where it could never be done: at its own routes."""
-        return isinstance(error, StepUpRequired) and self.guard.refusals.is_step_up_path(connection)
+    async def _refusal(
+        self, connection: Request | WebSocket, required: tuple[Protection, ...]
+    ) -> StepUpError | WebSocketException | None:
+        """Return why *connection* is refused, `None` if it meets all that is *required*."""
+        keep_rules(connection, self.guard, required)
+        try:
+            for protection in required:
+                policy = protection if isinstance(protection, StepUpPolicy) else None
+                await authorize_or_report(self.guard, connection, policy)
+        except (StepUpError, WebSocketException) as error:
+            # Asked for at the helper routes, a step-up could never be done: a session suffices.
+            if isinstance(error, StepUpRequired) and self.guard.refusals.is_step_up_path(
+                connection
+            ):
+                return None
+            return error
+        return None
 
 
 def _no_such_path(scope: Scope) -> HTTPException | WebSocketException:

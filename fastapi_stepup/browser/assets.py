@@ -21,7 +21,7 @@ _YEAR: Final = 365 * 24 * 3600
 
 
 class StepUpScript(NamedTuple):
-    """What a page writes into the tag that loads `stepup.js`.
+    """URL and hash of `stepup.js`, for the tag of a page that loads it.
 
     Attributes:
         url: The script's path, with the version as its cache key: it may be kept forever.

@@ -34,7 +34,7 @@ async function readJson(response) {
   } catch {}
 }
 
-// The account of a JWT. Not verified: it only tells accounts apart.
+// The account of a JWT. Not verified: it only keeps accounts apart.
 function subjectIn(token) {
   try {
     return JSON.parse(plain(token.split(".")[1])).sub;
@@ -558,11 +558,11 @@ export class StepUpDialog extends (globalThis.HTMLElement ?? Object) {
         });
         return steps.verify(method, { transaction_id, response });
       };
-      const told = challenge.statusUri;
+      const { statusUri } = challenge;
       if (mail) {
         prove = async () => {
           const now = await steppedUp();
-          return (!told || (now && now !== before)) && {};
+          return (!statusUri || (now && now !== before)) && {};
         };
       } else if (link) {
         prove = () => steps.poll(method, { pending_ref: last.pending_ref });
@@ -601,7 +601,7 @@ export class StepUpDialog extends (globalThis.HTMLElement ?? Object) {
         make("button", { class: "primary" }, say(label)),
         make("div", { class: "row" }, resend, other),
       );
-      if (link && (told || !mail)) watch(prove, view);
+      if (link && (statusUri || !mail)) watch(prove, view);
     };
     const known = steps.status();
     const offer = async (words) => {

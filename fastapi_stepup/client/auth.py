@@ -177,7 +177,7 @@ class StepUpAuth(AuthBase):
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What a prompt returned: no frame shows it, and trio lets it pass from a thread."""
+    """The answer of a prompt: no frame shows it, and trio lets it pass from a thread."""
 
     answer: Any = field(repr=False)
 

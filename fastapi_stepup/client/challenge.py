@@ -68,7 +68,7 @@ class StepUpChallenge:
 
     @property
     def wants(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """What a step-up must prove; two challenges with equal `wants` are met by one step-up."""
+        """Requirements of a step-up. One step-up meets all challenges with equal `wants`."""
         return self.amr, self.acr_values
 
     def question(self, method: str, destination: str | None, problem: str | None) -> StepUpQuestion:

@@ -1,7 +1,7 @@
 """A small app for the browser to step up in: a page under a strict CSP, and guarded routes.
 
-It brings its emulator along, under `/descope`, so that whoever drives the browser can sign users in
-and read their codes. Served once it has two origins: `http://localhost` with the cookies, and
+It brings its emulator along, under `/descope`, so that a test can sign users in and read their
+codes. Served once it has two origins: `http://localhost` with the cookies, and
 `http://127.0.0.1`, which other pages reach with a bearer token.
 """
 

@@ -250,7 +250,7 @@ def test_path_outside_of_a_mounted_app() -> None:
 
 
 def test_path_behind_a_proxy(app: Starlette) -> None:
-    """What a proxy strips is in the URL."""
+    """The prefix that a proxy strips is in the URL."""
     url = TestClient(app, root_path="/api").get("/").json()[0]
 
     assert url.startswith("/api/step-up/stepup.js?v=")

@@ -1,6 +1,6 @@
 """FRONT_ENDS.md: its Python blocks, its links, and the forms of its scripts.
 
-What its scripts do is told in `node/front_ends.test.mjs`, in a browser.
+Its scripts run in a browser, in `node/front_ends.test.mjs`.
 """
 
 import re

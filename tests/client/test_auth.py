@@ -56,23 +56,22 @@ def test_method_that_is_not_offered_is_not_insisted_on() -> None:
     assert json.loads(server.requests[1].content) == {"delivery": "email"}
 
 
-def test_expired_code_is_sent_anew() -> None:
-    """The prompt is asked for the new one."""
-    answers = iter(
-        [httpx.Response(400, json={"code": "otp_expired"}), httpx.Response(200, json=SESSION)]
-    )
+@pytest.mark.parametrize("code", ["otp_expired", "otp_exhausted"])
+def test_code_that_only_a_new_one_replaces_is_sent_anew(code: str) -> None:
+    """The prompt is asked for the new one, and gets the reason."""
+    answers = iter([httpx.Response(400, json={"code": code}), httpx.Response(200, json=SESSION)])
     server = Server({"/step-up/otp/verify": lambda _: next(answers)})
     prompt = Prompt("111111", "222222")
 
     with server.client(StepUpAuth(OLD, prompt)) as client:
         assert client.get("/pay").json() == "paid"
 
-    assert [question.problem for question in prompt.asked] == [None, "otp_expired"]
+    assert [question.problem for question in prompt.asked] == [None, code]
     assert server.paths.count("/step-up/otp/start") == 2
 
 
 def test_nobody_is_asked_twice() -> None:
-    """What the server answers after the step-up is returned, whatever it is."""
+    """The answer after the step-up is returned, whatever it is."""
     server = Server({"/pay": lambda _: refused()})
 
     with server.client(StepUpAuth(OLD, Prompt("123456"))) as client:

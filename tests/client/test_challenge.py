@@ -38,7 +38,7 @@ PASSED = [
 
 @pytest.mark.parametrize("answer", PASSED)
 def test_passed_through(answer: Callable[[], httpx.Response]) -> None:
-    """What is no challenge, or cannot be met here, is the app's to handle: nobody is asked."""
+    """An answer that is no challenge, or cannot be met here, is passed on unasked."""
     server = Server({"/pay": lambda _: answer()})
 
     with server.client(StepUpAuth(OLD, Prompt())) as client:

@@ -142,7 +142,7 @@ def test_members_of_a_refused_step_up(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_destination_that_is_no_text(value: Any) -> None:
-    """What the prompt is given can be printed."""
+    """The destination in the question can be printed."""
     server = Server({START: lambda _: raw(200, {"destination": value}, "")})
     prompt = Prompt("123456")
 

@@ -127,7 +127,7 @@ def test_late_refusal_asks_nobody() -> None:
 
 
 def test_late_request_that_needs_another_factor_is_asked_for_it() -> None:
-    """What another request's step-up did not meet is asked for, once."""
+    """A factor that another request's step-up did not prove is asked for, once."""
     prompt = Prompt("123456", "654321")
     auth = StepUpAuth(OLD, prompt)
     server = Server()

@@ -166,7 +166,7 @@ async def test_another_method_by_its_name(
 async def test_route_that_names_a_factor_gets_it(
     app: FastAPI, descope: DescopeEmulator, ann: Tokens
 ) -> None:
-    """What the challenge names in `amr` is what is offered and used."""
+    """Only methods that the challenge names in `amr` are offered and used."""
 
     async def prompt(question: StepUpQuestion) -> str:
         assert (question.method, question.choices, question.amr) == ("sms", ("sms",), ("sms",))

@@ -16,9 +16,9 @@ for (const [name, input, init] of [
   ["a stream", PAY, () => bearer("old", { body: stream(), duplex: "half" })],
   ["an async iterable", PAY, () => bearer("old", { body: pieces(), duplex: "half" })],
 ]) {
-  test(`a body that cannot be sent again is reported before anybody is asked: ${name}`, async () => {
+  test(`a body that cannot be sent again is reported before the user is asked: ${name}`, async () => {
     const server = new Server();
-    const prompt = () => assert.fail("Nobody is to be asked.");
+    const prompt = () => assert.fail("The user is not to be asked.");
     await assert.rejects(withStepUp(server.fetch, { prompt })(input, init()), (error) => {
       assert.ok(error instanceof StepUpBodyNotReplayable);
       assert.equal(error.code, "body_not_replayable");

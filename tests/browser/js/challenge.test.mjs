@@ -6,8 +6,8 @@ import { CODE, HEADER, SITE, Server, answer, challenge, problem, stepup } from "
 globalThis.location = new URL(SITE);
 const { parseChallenge, withStepUp } = stepup;
 
-// What the prompt is told of the answer, or nothing when it is not asked.
-async function told(response, { url = `${SITE}/pay`, ...options } = {}) {
+// The challenge that the prompt gets of the answer, or nothing when it is not asked.
+async function seenIn(response, { url = `${SITE}/pay`, ...options } = {}) {
   let seen;
   const prompt = async ({ challenge }) => {
     seen = challenge;
@@ -61,31 +61,31 @@ for (const [name, body] of [
   ["in detail", { detail: problem({ max_age: 300, acr_values: ["urn:a"], amr: ["sms"] }) }],
 ]) {
   test(`the body is enough: ${name}`, async () => {
-    const { seen } = await told(answer(401, body));
+    const { seen } = await seenIn(answer(401, body));
     assert.deepEqual(seen.unmet, [{ requirement: "step_up", reason: "missing" }]);
     assert.deepEqual([seen.maxAge, seen.acrValues, seen.amr], [300, ["urn:a"], ["sms"]]);
     assert.equal(seen.problem.detail, "Step up.");
   });
 }
 
-test("the header is enough, for whoever brings a prompt", async () => {
+test("the header is enough for a prompt of the page", async () => {
   const header = `${HEADER}, max_age="60", acr_values="urn:a urn:b"`;
   const response = new Response("<h1>401</h1>", {
     status: 401,
     headers: { "WWW-Authenticate": header },
   });
-  const { seen } = await told(response);
+  const { seen } = await seenIn(response);
   assert.deepEqual([seen.maxAge, seen.acrValues, seen.methods], [60, ["urn:a", "urn:b"], []]);
 });
 
 test("an unreadable max_age of the header is none", async () => {
   const header = { "WWW-Authenticate": `${HEADER}, max_age="-1"` };
-  const { seen } = await told(new Response(null, { status: 401, headers: header }));
+  const { seen } = await seenIn(new Response(null, { status: 401, headers: header }));
   assert.equal(seen.maxAge, null);
 });
 
 test("only methods that this file handles and the server has mounted are offered", async () => {
-  const { seen } = await told(challenge());
+  const { seen } = await seenIn(challenge());
   assert.deepEqual(seen.methods, ["email", "sms", "totp"]);
 });
 
@@ -101,7 +101,7 @@ for (const [amr, methods] of [
   ],
 ]) {
   test(`methods for amr ${amr}`, async () => {
-    assert.deepEqual((await told(challenge({ amr }))).seen.methods, methods);
+    assert.deepEqual((await seenIn(challenge({ amr }))).seen.methods, methods);
   });
 }
 
@@ -122,7 +122,7 @@ for (const [name, response, options] of [
 ]) {
   test(`passed through: ${name}`, async (context) => {
     context.mock.method(console, "warn", () => {});
-    const { seen, outcome } = await told(response, options);
+    const { seen, outcome } = await seenIn(response, options);
     assert.equal(seen, undefined);
     assert.equal(outcome, response);
     assert.equal(response.bodyUsed, false);
@@ -132,31 +132,31 @@ for (const [name, response, options] of [
 
 test("a URI on another origin is said in the console", async (context) => {
   const warn = context.mock.method(console, "warn", () => {});
-  await told(challenge({ step_up: elsewhere }));
+  await seenIn(challenge({ step_up: elsewhere }));
   assert.deepEqual([warn.mock.calls[0].arguments[0].code], ["foreign_uri"]);
 });
 
 test("what another origin answers after a redirect is passed through", async () => {
   const response = challenge();
   Object.defineProperty(response, "url", { value: "https://evil.example/pay" });
-  assert.equal((await told(response)).outcome, response);
+  assert.equal((await seenIn(response)).outcome, response);
 });
 
 test("a redirect on the same origin changes nothing", async () => {
   const response = challenge();
   Object.defineProperty(response, "url", { value: `${SITE}/other` });
-  assert.ok((await told(response)).seen);
+  assert.ok((await seenIn(response)).seen);
 });
 
 test("a body that was read already leaves the header", async () => {
   const response = challenge({ max_age: 5 });
   await response.text();
-  const { seen } = await told(response);
+  const { seen } = await seenIn(response);
   assert.deepEqual([seen.maxAge, seen.methods], [null, []]);
 });
 
 test("after a step-up that was not enough, another method is worth a try", async () => {
-  const { seen } = await told(challenge({ unmet_after_step_up: true, amr: ["totp"] }));
+  const { seen } = await seenIn(challenge({ unmet_after_step_up: true, amr: ["totp"] }));
   assert.deepEqual(seen.methods, ["totp"]);
 });
 

@@ -102,9 +102,9 @@ test("of a chain every step is done once", async () => {
   assert.deepEqual(steps(), ["POST /orders", "GET /cart/clear", "GET /orders/1", "GET /orders/1"]);
 });
 
-test("where only a slash was added nobody can tell, and nothing is sent again", async () => {
+test("where only a slash was added nothing is sent again: the POST may have been carried out", async () => {
   answers["/pay"] = redirect(307, "/pay/");
-  const prompt = () => assert.fail("Nobody is to be asked.");
+  const prompt = () => assert.fail("The user is not to be asked.");
   const response = await call("/pay", { prompt });
   assert.deepEqual([response.status, response.redirected], [401, true]);
   assert.deepEqual(steps(), ["POST /pay", "POST /pay/"]);
@@ -113,7 +113,7 @@ test("where only a slash was added nobody can tell, and nothing is sent again", 
 });
 
 test("a redirect to another origin asks for nothing, nor does one that comes back from it", async () => {
-  const prompt = () => assert.fail("Nobody is to be asked.");
+  const prompt = () => assert.fail("The user is not to be asked.");
   answers["/away"] = redirect(302, `${other}/pay`);
   assert.equal((await call("/away", { prompt, method: "GET", body: undefined })).status, 401);
   assert.equal(seen.at(-1).bearer, undefined);
@@ -121,7 +121,7 @@ test("a redirect to another origin asks for nothing, nor does one that comes bac
 
 test("a foreign page that redirects to the site asks for nothing", async () => {
   answers["/back"] = redirect(302, `${site}/transfer`);
-  const prompt = () => assert.fail("Nobody is to be asked.");
+  const prompt = () => assert.fail("The user is not to be asked.");
   const response = await withStepUp(fetch, { prompt })(`${other}/back`);
   assert.equal(response.status, 401);
 });

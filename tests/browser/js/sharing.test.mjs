@@ -37,7 +37,7 @@ function late(server) {
   return { fetch, release };
 }
 
-test("a late 401 asks nobody: the request is sent again with the session of the prompt", async () => {
+test("a late 401 asks no question: the request is sent again with the session of the prompt", async () => {
   const server = new Server();
   const { fetch, release } = late(server);
   const { prompt, opened } = held();
@@ -147,7 +147,7 @@ test("the prompt closes when the last request is given up, and the next one asks
   assert.equal((await next).status, 200);
 });
 
-test("whoever was given up before the prompt asks nobody", async () => {
+test("a request that was given up before the prompt asks no question", async () => {
   const { prompt, opened } = held();
   const controller = new AbortController();
   const server = new Server({

@@ -107,7 +107,7 @@ test("a fetch that sends tokens by itself is left to it", async () => {
   assert.equal((await withStepUp(own, options)(PAY)).status, 200);
 });
 
-test("nobody is asked twice: the second 401 is returned", async () => {
+test("the user is not asked twice: the second 401 is returned", async () => {
   const server = new Server({ "/pay": () => challenge({ max_age: 0 }) });
   const response = await withStepUp(server.fetch, { prompt: byEmail })(PAY, bearer());
   assert.equal(response.status, 401);

@@ -87,7 +87,7 @@ test("an origin that is none is said at once", () => {
 test("a page on an opaque origin trusts no other one", async (context) => {
   globalThis.location = { origin: "null", href: "data:text/html,x" };
   context.after(() => delete globalThis.location);
-  const prompt = () => assert.fail("Nobody is to be asked.");
+  const prompt = () => assert.fail("The user is not to be asked.");
   const server = async () => challenge();
   for (const url of ["data:,x", "app://shop/pay", PAY]) {
     assert.equal((await withStepUp(server, { prompt })(url)).status, 401);
@@ -97,7 +97,7 @@ test("a page on an opaque origin trusts no other one", async (context) => {
 test("a user in a URL is not its host", async (context) => {
   globalThis.location = new URL(SITE);
   context.after(() => delete globalThis.location);
-  const prompt = () => assert.fail("Nobody is to be asked.");
+  const prompt = () => assert.fail("The user is not to be asked.");
   const server = async () => challenge();
   for (const url of [
     "https://shop.example@evil.example/",
@@ -119,7 +119,7 @@ for (const [name, uri] of [
 ]) {
   test(`a challenge whose URI has ${name} is passed on`, async (context) => {
     context.mock.method(console, "warn", () => {});
-    const prompt = () => assert.fail("Nobody is to be asked.");
+    const prompt = () => assert.fail("The user is not to be asked.");
     for (const member of ["start_uri", "verify_uri", "status_uri", "enroll_uri"]) {
       const step_up = { ...problem().step_up, [member]: uri };
       const server = new Server({ "/pay": () => challenge({ step_up }) });

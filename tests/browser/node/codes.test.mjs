@@ -59,6 +59,7 @@ test("refusals in words", async (t) => {
   const refusals = [
     ["otp_rejected", { detail: "That code is not right." }, "That code is not right."],
     ["otp_expired", { detail: "Expired." }, "Expired.", "Send again"],
+    ["otp_exhausted", { detail: "Ask for a new code." }, "Ask for a new code.", "Send again"],
     ["descope_unavailable", { status: 503, detail: "Shortly." }, "Shortly."],
     ["news", {}, "That did not work. Try again."],
     ["too_many_attempts", { status: 429 }, "Too many attempts. Try again in 60 s."],

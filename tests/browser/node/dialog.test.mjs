@@ -78,7 +78,7 @@ test("cancelled by its button", async (t) => {
   assert.deepEqual(user.posts, ["/pay", "/step-up/status", "/step-up/otp/start"]);
 });
 
-test("a screen reader is told what the dialog is and what happens in it", async (t) => {
+test("a screen reader reads what the dialog is and what happens in it", async (t) => {
   const user = await User.open(t, { mocks: answers(["email", "sms"]) });
   await user.pay();
   await user.dialog.waitFor();

@@ -161,7 +161,7 @@ test("a dialog that was closed does not open again for a flow that did not load"
   assert.deepEqual(user.problems, []);
 });
 
-test("the flow is told where its files are, and the page's nonce", async (t) => {
+test("the flow gets the places of its files, and the page's nonce", async (t) => {
   const user = await User.open(t, { mocks: flowing, init: descope });
   const baseStaticUrl = "https://static.example/pages";
   await user.page.evaluate(withFlow, [

@@ -106,7 +106,7 @@ test("axios: a cancel and other errors are rejections", async (t) => {
   assert.equal(missing.status, 404);
 });
 
-test("XMLHttpRequest: an upload tells its progress, and is sent again", async (t) => {
+test("XMLHttpRequest: an upload reports its progress, and is sent again", async (t) => {
   const user = await open(t, `<script type="module" src="/static/upload.js"></script>`);
   const sent = user.page.evaluate(async () => {
     const { upload } = await import("/static/upload.js");

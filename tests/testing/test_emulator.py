@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from fastapi_stepup import StepUpGuard, errors
 from fastapi_stepup.testing import REMOVE, DescopeEmulator, Tokens
-from fastapi_stepup.testing.emulator import sessions
+from fastapi_stepup.testing.emulator import python_api, sessions
 from fastapi_stepup.testing.keys import compact_jws
 from tests.testing.conftest import Caller, Clock, error_of
 
@@ -309,6 +309,25 @@ def test_emulator_serves_threads_and_loops_at_once(emulator: DescopeEmulator) ->
     for thread in threads:
         thread.join()
     assert len(emulator.outbox) == 20
+
+
+def test_forked_process_uses_the_emulator(emulator: DescopeEmulator) -> None:
+    """The child of a fork has locks of its own, whichever thread held the parent's."""
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with emulator._project.lock, emulator._request_log._lock:
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    python_api._after_fork_in_child()
+    emulator.sign_in("ann@example.com")
+    assert TestClient(emulator).get(f"/v2/keys/{emulator.project_id}").is_success
+    done.set()
+    thread.join()
 
 
 def test_attached_guard_trusts_the_emulator(ann: Tokens) -> None:

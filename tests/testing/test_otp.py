@@ -296,6 +296,9 @@ def test_custom_claims_cannot_pose_as_step_up(caller: Caller, emulator: DescopeE
             {"loginId": "ann@example.com", "loginOptions": {"customClaims": "x"}},
             id="claims-text",
         ),
+        pytest.param(
+            {"loginId": "ann@example.com", "loginOptions": {"tenantId": 1}}, id="tenant-number"
+        ),
     ],
 )
 def test_malformed_body_is_refused(caller: Caller, body: dict[str, Any]) -> None:

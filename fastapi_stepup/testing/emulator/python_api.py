@@ -3,8 +3,11 @@
 Longer than most modules, because each call of a test documents its arguments and errors.
 """
 
+import os
+import threading
+import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from fastapi_stepup.testing.authenticators.passkey import SoftwarePasskey
 from fastapi_stepup.testing.authenticators.totp import TOTPAuthenticator
@@ -18,6 +21,8 @@ from fastapi_stepup.testing.emulator.request_log import RequestLog
 from fastapi_stepup.testing.emulator.sessions import Tokens
 from fastapi_stepup.testing.emulator.users import User, new_user
 from fastapi_stepup.testing.keys import HostileKey, KeyRing, SigningKey, random_id, replaced
+
+_emulators: "Final[weakref.WeakSet[PythonAPI]]" = weakref.WeakSet()
 
 
 class PythonAPI:
@@ -44,6 +49,7 @@ class PythonAPI:
         self._request_log = RequestLog()
         self._passkeys: dict[str, SoftwarePasskey] = {}
         self._build()
+        _emulators.add(self)
 
     def _build(self) -> None:
         """Make an empty project and its sign-in methods."""
@@ -53,6 +59,11 @@ class PythonAPI:
             select_keeps_step_up=self._settings.select_keeps_step_up,
             ui=self._settings.ui,
         )
+
+    def _renew_locks(self) -> None:
+        """Replace locks that a thread of the parent process may hold."""
+        self._project.lock = threading.RLock()
+        self._request_log.renew_lock()
 
     def reset(self) -> None:
         """Remove users, sessions, messages, passkeys, requests and failures. The keys stay."""
@@ -361,3 +372,12 @@ class PythonAPI:
         """
         with self._project.lock:
             self._project.tampering.extend([claims] * times)
+
+
+def _after_fork_in_child() -> None:
+    for emulator in tuple(_emulators):
+        emulator._renew_locks()  # noqa: SLF001  # this module's own hook
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows does not fork
+    os.register_at_fork(after_in_child=_after_fork_in_child)

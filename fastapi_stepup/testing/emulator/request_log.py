@@ -68,6 +68,10 @@ class RequestLog:
         with self._lock:
             self._failures.append(_Failure(status, times, path, content, headers))
 
+    def renew_lock(self) -> None:
+        """Take a new lock: a thread of the parent process may hold the present one."""
+        self._lock = threading.Lock()
+
     def clear(self) -> None:
         """Remove requests and failures."""
         with self._lock:

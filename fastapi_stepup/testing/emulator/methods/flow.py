@@ -2,11 +2,12 @@
 
 `step-up` needs the refresh token. Its first screen has a button for each method of the user: codes
 by e-mail, text message, call and WhatsApp, magic link, passkey, social login, authenticator app.
-`sign-up-or-in` begins with an e-mail address. Both end with a session in `authInfo`.
+`sign-up-or-in` begins with an e-mail address. Both end with a session in `authInfo`. The module is
+longer than most, because a flow goes through every method.
 
 Known of the real service: the two calls; the members of their replies; `|#|` in execution ids; a
 wrong code is answered with the same screen, `error` for the log and `errorText` for the user; links
-and providers return to the page with `descope-login-flow`; error codes E103205 (expired).
+and providers return to the page with `descope-login-flow`; error code E103205 (expired).
 
 Guesses:
 - Screens, their ids, ids of buttons, and step ids.
@@ -18,25 +19,29 @@ Guesses:
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.routing import Route
 
 from fastapi_stepup.testing.emulator.errors import (
-    CODE_EXPIRED,
     FLOW_EXPIRED,
     INVALID_ARGUMENT,
     INVALID_TOKEN,
     LINK_EXPIRED,
     LOGGED_OUT,
-    RATE_LIMITED,
     TOO_MANY_ATTEMPTS,
-    WRONG_CODE,
     Refusal,
 )
-from fastapi_stepup.testing.emulator.links import DEFAULT_URI, Link, with_query
+from fastapi_stepup.testing.emulator.links import DEFAULT_URI
+from fastapi_stepup.testing.emulator.methods.flow_execution import (
+    SIGN_UP_OR_IN_METHODS,
+    STEP_UP,
+    Execution,
+    methods_of,
+    reported_on,
+    text_of,
+)
 from fastapi_stepup.testing.emulator.methods.magiclink import MagicLink
 from fastapi_stepup.testing.emulator.methods.oauth import OAuth
 from fastapi_stepup.testing.emulator.methods.otp import OTP
@@ -55,73 +60,9 @@ from fastapi_stepup.testing.emulator.screens import (
     is_method,
     screen_of,
 )
-from fastapi_stepup.testing.emulator.users import User
 
-STEP_UP: Final = "step-up"
 FLOWS: Final = (STEP_UP, SIGN_UP_OR_IN)
 _LIFETIME: Final = 600
-_RETURN: Final = "descope-login-flow"
-_OF_A_RETURN: Final = (_RETURN, "t", "code", "err")
-_TEXTS: Final = {
-    WRONG_CODE: "The code is wrong.",
-    TOO_MANY_ATTEMPTS: "Too many attempts. Ask for a new code.",
-    CODE_EXPIRED: "The code has expired. Ask for a new one.",
-    LINK_EXPIRED: "The link has expired or was used. Ask for a new one.",
-}
-
-
-@dataclass
-class _Execution:
-    """A started flow.
-
-    Attributes:
-        flow_id: The flow.
-        id: The execution id.
-        token: The refresh token of the user who steps up.
-        page: The URL of the page with the component.
-        home: The id of the first screen.
-        methods: The methods that the user may choose.
-        expires_at: When it expires, in seconds since the epoch.
-        login_id: The login id of the user, once known.
-        method: The chosen method.
-        screen: The id of the current screen.
-        step: The number of the current step.
-        sent_to: The masked address of the last message.
-        is_create: Whether the passkey is registered rather than used.
-        links: The tokens of its magic links.
-        opened: The opened magic link, for the page that polls.
-    """
-
-    flow_id: str
-    token: str | None = field(repr=False)
-    page: str = field(repr=False)
-    home: str
-    methods: tuple[str, ...]
-    expires_at: float
-    id: str = field(repr=False)
-    login_id: str = field(default="", repr=False)
-    method: str = ""
-    screen: str = ""
-    step: int = 0
-    sent_to: Mapping[str, object] = field(default_factory=dict, repr=False)
-    is_create: bool = False
-    links: set[str] = field(default_factory=set, repr=False)
-    opened: Link | None = field(default=None, repr=False)
-
-    def call(self, call: Call, path: Mapping[str, str], **members: object) -> Call:
-        """Return the call of a method's own endpoint for this flow."""
-        options = {"loginOptions": {"stepup": True}} if self.flow_id == STEP_UP else {}
-        body = {"loginId": self.login_id, **options, **members}
-        return replace(call, path=path, body=body, token=self.token)
-
-    @property
-    def return_url(self) -> str:
-        """The page's URL with the parameter that brings the user back to the current step."""
-        parts = urlsplit(self.page)
-        query = parse_qsl(parts.query, keep_blank_values=True)
-        kept = [pair for pair in query if pair[0] not in _OF_A_RETURN]
-        page = parts._replace(query=urlencode(kept)).geturl()
-        return with_query(page, **{_RETURN: f"{self.id}_{self.step}"})
 
 
 class Flow:
@@ -152,7 +93,7 @@ class Flow:
         self._totp = totp
         self._webauthn = webauthn
         self._oauth = oauth
-        self._executions: dict[str, _Execution] = {}
+        self._executions: dict[str, Execution] = {}
 
     def routes(self) -> list[Route]:
         """Return the endpoints of this method."""
@@ -166,16 +107,16 @@ class Flow:
         options = call.members("options")
         page = options.get("redirectUrl") or options.get("location") or DEFAULT_URI
         token, login_id, home = None, "", SIGN_UP_OR_IN
-        methods: tuple[str, ...] = _SIGN_UP_OR_IN_METHODS
+        methods: tuple[str, ...] = SIGN_UP_OR_IN_METHODS
         if flow_id == STEP_UP:
             user = self._project.sessions.find(call.token).user
-            methods = _methods_of(user)
+            methods = methods_of(user)
             if not methods:
                 raise Refusal(INVALID_ARGUMENT, "The user has no method to step up with")
             token, login_id, home = call.token, user.login_ids[0], chooser_of(methods)
         elif flow_id != SIGN_UP_OR_IN:
             raise Refusal(INVALID_ARGUMENT, f"The emulator has the flows {', '.join(FLOWS)}")
-        execution = _Execution(
+        execution = Execution(
             flow_id,
             token,
             page=str(page),
@@ -202,16 +143,16 @@ class Flow:
             raise Refusal(FLOW_EXPIRED)
         return self._answered(execution, call)
 
-    def _answered(self, execution: _Execution, call: Call) -> Mapping[str, object]:
+    def _answered(self, execution: Execution, call: Call) -> Mapping[str, object]:
         try:
             return self._advance(execution, call)
         except Refusal as refusal:
             # Without its session the flow cannot go on, so this is no matter of a screen.
             if refusal.error in (INVALID_TOKEN, LOGGED_OUT):
                 raise
-            return self._show(execution, _reported_on(execution), refusal)
+            return self._show(execution, reported_on(execution), refusal)
 
-    def _advance(self, execution: _Execution, call: Call) -> Mapping[str, object]:
+    def _advance(self, execution: Execution, call: Call) -> Mapping[str, object]:
         """Take one request of the component: a return to the page, or a pressed button."""
         given = call.members("input")
         interaction = str(call.body.get("interactionId") or "submit")
@@ -228,7 +169,7 @@ class Flow:
                 return taken(execution, call, given)
         return self._pressed(execution, call, interaction)
 
-    def _pressed(self, execution: _Execution, call: Call, interaction: str) -> Mapping[str, object]:
+    def _pressed(self, execution: Execution, call: Call, interaction: str) -> Mapping[str, object]:
         """Take a pressed button, by its id; a passcode that is complete counts as the main one."""
         if interaction == "back":
             return self._show(execution, execution.home)
@@ -238,7 +179,7 @@ class Flow:
             return self._begin(execution, call, interaction)
         return self._submitted(execution, call)
 
-    def _begin(self, execution: _Execution, call: Call, method: str) -> Mapping[str, object]:
+    def _begin(self, execution: Execution, call: Call, method: str) -> Mapping[str, object]:
         """Start *method*, chosen on the first screen or once more."""
         if method not in execution.methods:
             raise Refusal(INVALID_ARGUMENT, "The flow does not offer this method")
@@ -256,7 +197,7 @@ class Flow:
         return self._show(execution, VERIFY_TOTP)
 
     def _send(
-        self, execution: _Execution, call: Call, kind: str, delivery: str
+        self, execution: Execution, call: Call, kind: str, delivery: str
     ) -> Mapping[str, object]:
         if not execution.login_id:
             raise Refusal(INVALID_ARGUMENT, "Enter your email address.")
@@ -273,7 +214,7 @@ class Flow:
         execution.links.add(self._project.outbox[-1].token)
         return self._show(execution, screen, is_new_step=False)
 
-    def _ask_passkey(self, execution: _Execution, call: Call, origin: str) -> Mapping[str, object]:
+    def _ask_passkey(self, execution: Execution, call: Call, origin: str) -> Mapping[str, object]:
         own_call = execution.call(call, {}, origin=origin)
         if execution.token or not execution.login_id:
             started = self._webauthn.start_sign_in(own_call)
@@ -293,7 +234,7 @@ class Flow:
             },
         }
 
-    def _redirect(self, execution: _Execution, call: Call, provider: str) -> Mapping[str, object]:
+    def _redirect(self, execution: Execution, call: Call, provider: str) -> Mapping[str, object]:
         execution.step += 1
         query = {
             "provider": provider,
@@ -311,7 +252,7 @@ class Flow:
             "redirect": {"url": started["url"], "isPopup": False},
         }
 
-    def _submitted(self, execution: _Execution, call: Call) -> Mapping[str, object]:
+    def _submitted(self, execution: Execution, call: Call) -> Mapping[str, object]:
         """Take the main button of the current screen."""
         if execution.screen == SIGN_UP_OR_IN:
             return self._begin(execution, call, "otp-email")
@@ -327,7 +268,7 @@ class Flow:
         raise Refusal(INVALID_ARGUMENT, "Choose a method")
 
     def _opened(
-        self, execution: _Execution, _: Call, given: Mapping[str, object]
+        self, execution: Execution, _: Call, given: Mapping[str, object]
     ) -> Mapping[str, object]:
         """Complete the flow on the page of a magic link; the page that polls is next."""
         execution.step += 1
@@ -337,13 +278,13 @@ class Flow:
         execution.opened = link = self._magic_link.open(token)
         return self._completed(execution, self._magic_link.finish(link), is_over=False)
 
-    def _polled(self, execution: _Execution) -> Mapping[str, object]:
+    def _polled(self, execution: Execution) -> Mapping[str, object]:
         if not execution.opened:
             return {**self._show(execution, execution.screen, is_new_step=False), "action": "poll"}
         return self._completed(execution, self._magic_link.finish(execution.opened))
 
     def _returned(
-        self, execution: _Execution, call: Call, given: Mapping[str, object]
+        self, execution: Execution, call: Call, given: Mapping[str, object]
     ) -> Mapping[str, object]:
         """Complete the flow with a provider's code."""
         # The page was loaded anew with the step in its URL: another step makes it take the screen.
@@ -355,7 +296,7 @@ class Flow:
         return self._completed(execution, reply)
 
     def _signed(
-        self, execution: _Execution, call: Call, given: Mapping[str, object]
+        self, execution: Execution, call: Call, given: Mapping[str, object]
     ) -> Mapping[str, object]:
         """Complete the flow with the browser's answer to a passkey's challenge."""
         response = given.get("response")
@@ -370,7 +311,7 @@ class Flow:
         return self._completed(execution, finish(own_call))
 
     def _completed(
-        self, execution: _Execution, reply: Mapping[str, object], *, is_over: bool = True
+        self, execution: Execution, reply: Mapping[str, object], *, is_over: bool = True
     ) -> Mapping[str, object]:
         if is_over:
             del self._executions[execution.id]
@@ -383,7 +324,7 @@ class Flow:
 
     def _show(
         self,
-        execution: _Execution,
+        execution: Execution,
         screen: str,
         refusal: Refusal | None = None,
         *,
@@ -401,7 +342,7 @@ class Flow:
         if refusal is None:
             return {**self._reply(execution), "screen": {"id": screen, "state": state}}
         reply = refusal.error
-        state |= {"errorText": _text_of(refusal), "errorType": reply.code}
+        state |= {"errorText": text_of(refusal), "errorType": reply.code}
         status = "failed" if reply is TOO_MANY_ATTEMPTS else "waiting"
         return {
             **self._reply(execution, status),
@@ -413,7 +354,7 @@ class Flow:
             },
         }
 
-    def _reply(self, execution: _Execution, status: str = "waiting") -> dict[str, object]:
+    def _reply(self, execution: Execution, status: str = "waiting") -> dict[str, object]:
         screen = screen_of(execution.screen)
         return {
             "executionId": execution.id,
@@ -422,43 +363,3 @@ class Flow:
             "status": status,
             "action": "screen",
         }
-
-
-_SIGN_UP_OR_IN_METHODS: Final = (
-    "otp-email",
-    "magiclink-email",
-    "passkey",
-    "oauth-google",
-    "oauth-github",
-)
-
-
-def _methods_of(user: User) -> tuple[str, ...]:
-    """Return the methods that a user can step up with, the usual ones first."""
-    methods: list[str] = []
-    if user.email:
-        methods.append("otp-email")
-    if user.phone:
-        methods += ["otp-sms", "otp-voice", "otp-whatsapp"]
-    if user.email or user.phone:
-        methods.append("magiclink-email" if user.email else "magiclink-sms")
-    if user.passkeys:
-        methods.append("passkey")
-    social = (f"oauth-{provider}" for provider, is_linked in user.providers.items() if is_linked)
-    methods += filter(is_method, social)
-    if user.authenticator:
-        methods.append("totp")
-    return tuple(methods)
-
-
-def _reported_on(execution: _Execution) -> str:
-    """Return the screen that reports a refusal: the current one, drawn anew where it polls."""
-    again = {LINK_SENT: LINK_SENT_AGAIN, LINK_SENT_AGAIN: LINK_SENT}
-    return again.get(execution.screen, execution.screen)
-
-
-def _text_of(refusal: Refusal) -> str:
-    """Return the sentence for the user."""
-    if refusal.error == RATE_LIMITED:
-        return f"Too many messages. Try again in {refusal.retry_after} seconds."
-    return _TEXTS.get(refusal.error) or refusal.message or refusal.error.description

@@ -76,7 +76,7 @@ def test_refresh_token_rotates(clock: Clock) -> None:
 
 
 def test_refresh_may_be_tried(caller: Caller, ann: Tokens) -> None:
-    """Where there is nothing to refresh the answer is empty and no error."""
+    """With nothing to refresh the answer is empty and no error."""
     assert caller.post("try-refresh", token=ann.refresh_token).json()["sessionJwt"]
     for token in ("", ann.session_token):
         tried = caller.post("try-refresh", token=token)

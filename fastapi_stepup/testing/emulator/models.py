@@ -143,5 +143,5 @@ class Login:
 
     @property
     def step_up(self) -> bool:
-        """Whether the session will be stepped up."""
+        """True if the session will be stepped up."""
         return self.purpose.step_up

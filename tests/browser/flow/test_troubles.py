@@ -169,7 +169,7 @@ def test_declined_passkey(flow: Visit) -> None:
     flow.add_passkey(ANN, flow.add_authenticator())
     flow.page.reload()
     flow.steps("ready")
-    # What the browser answers when its user cancels.
+    # A browser answers so when its user cancels.
     flow.page.evaluate(
         "() => { navigator.credentials.get = async () => {"
         " throw new DOMException('', 'NotAllowedError'); }; }"

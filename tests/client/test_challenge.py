@@ -64,6 +64,9 @@ BODIES = [
     pytest.param(problem(), HEADER, (60, ("urn:a", "urn:b")), id="header-for-the-rest"),
     pytest.param({"step_up": OTP}, HEADER, (60, ("urn:a", "urn:b")), id="header-has-the-code"),
     pytest.param(problem(max_age="5"), "", (None, ()), id="max-age-is-text"),
+    pytest.param(problem(max_age=0), HEADER, (0, ("urn:a", "urn:b")), id="max-age-is-zero"),
+    pytest.param(problem(max_age=9_999_999_999), "", (9_999_999_999, ()), id="longest-max-age"),
+    pytest.param(problem(max_age=10_000_000_000), "", (None, ()), id="max-age-is-too-long"),
 ]
 
 

@@ -108,7 +108,7 @@ def tokens_of(reply: Response, held: StepUpTokens) -> StepUpTokens | None:
     """
     session = _json_object(reply)
     token, refresh = session.get("session_token"), session.get("refresh_token")
-    if not isinstance(token, str) or not is_token(token):
+    if not is_token(token):
         return None
     return StepUpTokens(token, refresh if is_token(refresh) else held.refresh_token)
 

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, TypeGuard
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
@@ -81,7 +81,7 @@ def session_of(tokens: SessionTokens) -> StepUpTokens:
     return StepUpTokens(session, refresh)
 
 
-def is_token(value: object) -> bool:
+def is_token(value: object) -> TypeGuard[str]:
     """Return whether *value* is text that can be sent as a bearer token (RFC 6750 2.1)."""
     return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
 

@@ -152,7 +152,7 @@ def test_success_without_a_session() -> None:
 
     with (
         server.client(StepUpAuth(OLD, Prompt("123456"))) as client,
-        pytest.raises(StepUpFailed, match="^no_session$"),
+        pytest.raises(StepUpFailed, match=r"^no_session$"),
     ):
         client.get("/pay")
 

@@ -19,8 +19,8 @@ PASSED = [
     pytest.param(
         lambda: refused({"code": "invalid_token"}, 'Bearer error="invalid_token"'), id="bad-token"
     ),
-    pytest.param(lambda: refused({"code": "x"}, f'Basic error="{CODE}"'), id="another-scheme"),
-    pytest.param(lambda: refused({"code": "x"}, 'Bearer a="'), id="unreadable-header"),
+    pytest.param(lambda: refused({"step_up": OTP}, f'Basic error="{CODE}"'), id="another-scheme"),
+    pytest.param(lambda: refused({"step_up": OTP}, 'Bearer a="'), id="unreadable-header"),
     pytest.param(lambda: refused([]), id="body-is-a-list"),
     pytest.param(lambda: refused({"code": CODE, "step_up": None}), id="no-step-up"),
     pytest.param(lambda: elsewhere(methods="email"), id="methods-are-text"),

@@ -160,7 +160,7 @@ def test_session_token_that_cannot_be_sent(value: Any) -> None:
     auth = StepUpAuth(OLD, Prompt("123456"))
 
     with server.client(auth) as client:
-        with pytest.raises(StepUpFailed, match="^no_session$"):
+        with pytest.raises(StepUpFailed, match=r"^no_session$"):
             client.get("/pay")
         server.answers["/open"] = lambda _: httpx.Response(200)
         assert client.get("/open").status_code == 200
@@ -214,7 +214,7 @@ def test_body_that_cannot_be_decompressed(client: str, path: str, status: int, s
     """A step-up fails on such an answer; the app's own 200 is the app's to read."""
     shop.answers[path] = Response(b"no gzip", status, {"Content-Encoding": "gzip"})
 
-    with pytest.raises(StepUpFailed, match="^unreadable$"):
+    with pytest.raises(StepUpFailed, match=r"^unreadable$"):
         call(client, f"{shop.url}/pay", StepUpAuth(OLD, Prompt("123456")))
 
 

@@ -185,7 +185,7 @@ def test_request_is_repeated_as_the_account_that_made_it(
         if accepted:
             assert client.get("/pay").status_code == 200
         else:
-            with pytest.raises(StepUpFailed, match="^subject_mismatch$"):
+            with pytest.raises(StepUpFailed, match=r"^subject_mismatch$"):
                 client.get("/pay")
 
     assert auth.tokens.session_token == (after if accepted else before)

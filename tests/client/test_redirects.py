@@ -33,7 +33,7 @@ def test_step_up_request_follows_no_redirect_on_its_own_origin(client: str, shop
     """Another path of the same origin is another place too."""
     shop.answers[START] = redirect(307, "/log")
 
-    with pytest.raises(StepUpFailed, match="^redirected$"):
+    with pytest.raises(StepUpFailed, match=r"^redirected$"):
         call(client, f"{shop.url}/pay", StepUpAuth(OLD, Prompt("123456")))
 
     assert shop.requests == ["POST /pay", f"POST {START}"]
@@ -44,7 +44,7 @@ def test_redirect_is_refused_whether_the_client_follows_or_not(client: str, shop
     shop.answers[VERIFY] = redirect(303, "/")
     auth = StepUpAuth(OLD, Prompt("123456"))
 
-    with pytest.raises(StepUpFailed, match="^redirected$"):
+    with pytest.raises(StepUpFailed, match=r"^redirected$"):
         call(client, f"{shop.url}/pay", auth, follow_redirects=False)
 
 

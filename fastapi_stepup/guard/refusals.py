@@ -1,7 +1,5 @@
 """Refusals: the realm, the way to step up and the WebSocket close of an error."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException, WebSocketException
@@ -18,105 +16,13 @@ from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError, StepUpError, StepUpRequired
 from fastapi_stepup.events import ReportOnly
 from fastapi_stepup.guard.paths import path_as_written, paths_of
-from fastapi_stepup.policy.alternative import Clause, unmet_clauses
+from fastapi_stepup.guard.step_up_endpoints import StepUpEndpoints
 from fastapi_stepup.policy.policy import StepUpPolicy
-from fastapi_stepup.providers.descope.amr import can_prove, is_machine
 
 POLICY_VIOLATION: Final = 1008
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 
-_OTP: Final = "otp"
 _DENIAL: Final = "websocket.http.response"
-
-
-@dataclass(frozen=True, slots=True)
-class StepUpEndpoints:
-    """The routes of one mounted helper router, and what it offers.
-
-    Args:
-        methods: What challenges list, in order.
-        uris: For each kind of method the names of its routes, by what a challenge calls them.
-        status_name: The name of the status route.
-        flow_id: The Descope flow that front ends may run instead, if any.
-        further_names: Names of further routes that a caller needs in order to step up.
-    """
-
-    methods: tuple[str, ...]
-    uris: Mapping[str, Mapping[str, str]]
-    status_name: str
-    flow_id: str | None = None
-    further_names: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of all routes that challenges point to."""
-        return (*(name for uris in self.uris.values() for name in uris.values()), self.status_name)
-
-    def has(self, route: object) -> bool:
-        """Return whether *route* is one of these."""
-        name = getattr(route, "name", None)
-        return name in self.names or name in self.further_names
-
-    def methods_for(self, policy: StepUpPolicy | None, claims: Claims | None) -> tuple[str, ...]:
-        """Return the methods by which the user of *claims* could come to meet *policy*.
-
-        - None for an access key, which has no user.
-        - Those that prove an `amr` value that the session lacks. None for an alternative of which
-          they could prove a part only.
-        - Where the session lacks no value: those that prove one again, else all.
-        - Does not know which methods the user has enrolled: the status route does.
-        """
-        if claims is not None and is_machine(claims):
-            return ()
-        if policy is None:
-            return self.methods
-        known = () if claims is None else claims.amr
-        leading: set[str] = set()
-        for alternative in policy.alternatives:
-            leading |= self._leading_to(alternative.amr, known)
-        return tuple(method for method in self.methods if method in leading)
-
-    def _leading_to(self, clauses: tuple[Clause, ...], known: tuple[str, ...]) -> set[str]:
-        unmet = unmet_clauses(clauses, known)
-        proving = [
-            {method for method in self.methods if can_prove(method, clause, known)}
-            for clause in unmet or clauses
-        ]
-        if unmet and not all(proving):
-            return set()
-        return set().union(*proving) or set(self.methods)
-
-    def described(
-        self, connection: HTTPConnection, methods: Sequence[str]
-    ) -> dict[str, Any] | None:
-        """Return the problem's `step_up` member; `None` where the routes are not in the app.
-
-        Args:
-            connection: The refused request.
-            methods: What to offer of `methods`.
-        """
-        paths = paths_of(connection, *self.names)
-        if paths is None:
-            return None
-        path_of = dict(zip(self.names, paths, strict=True))
-        # The contract's two members are those of OTP, whose methods are its deliveries; every other
-        # method is under its own name.
-        kinds = {method if method in self.uris else _OTP for method in methods}
-        offered = {
-            kind: {uri: path_of[name] for uri, name in names.items()}
-            for kind, names in self.uris.items()
-            if kind in kinds
-        }
-        member: dict[str, Any] = {
-            **offered.pop(_OTP, {}),
-            "methods": list(methods),
-            "status_uri": path_of[self.status_name],
-        }
-        if self.flow_id is not None:
-            member["flow_id"] = self.flow_id
-        if offered:
-            member["uris"] = offered
-        return member
 
 
 class Refusals(SetOnce):

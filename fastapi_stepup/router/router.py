@@ -14,7 +14,7 @@ from fastapi_stepup._urls import checked_redirect_uri
 from fastapi_stepup.browser.assets import asset_routes
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.guard.guard import StepUpGuard
-from fastapi_stepup.guard.refusals import StepUpEndpoints
+from fastapi_stepup.guard.step_up_endpoints import StepUpEndpoints
 from fastapi_stepup.providers.descope.requests import DELIVERIES, Delivery
 from fastapi_stepup.router.cookies import CookieAttributes, CookieWriter, SameSite
 from fastapi_stepup.router.endpoints import NoStoreRoute, add_method_route, operation_id

@@ -83,7 +83,8 @@ class Counters:
             shard = self._shards[key[0] % SHARDS]
             shard.turn_over(now, self._longest)
             hits = shard.take(key)
-            if hits is None and len(shard) >= self._shard_size:
+            # The key itself has been taken out: one that is known always has its place.
+            if len(shard) >= self._shard_size:
                 return self._hit_sketch(key, amount, window, now)
             left = _within(hits or b"", now)
             if _total(left) >= amount:

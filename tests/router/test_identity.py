@@ -178,6 +178,18 @@ def test_session_whose_template_overrides_the_subject_can_step_up(ann: Person, n
     assert (done.status_code, done.json()["subject"]) == (200, "customer-7")
 
 
+def test_session_that_ran_out_may_have_had_another_subject(ann: Person) -> None:
+    """A JWT template changes the session alone: the refresh token has Descope's own id."""
+    case = BY_NAME["otp-email"]
+    proof = case.proof(ann) | {"refresh_token": ann.tokens.refresh_token}
+    ann.descope.tamper(sub="customer-7", dsub=ann.tokens.user_id)
+    headers = run_out(ann, by_cookie=False, is_gone=False)
+
+    done = ann.client.post(f"/step-up{case.finish}", headers=headers, json=proof)
+
+    assert (done.status_code, done.json()["subject"]) == (200, "customer-7")
+
+
 def test_another_session_of_the_same_user_may_finish(ann: Person) -> None:
     """A code is the user's: asked for on one device, it may be used on another."""
     case = BY_NAME["otp-email"]

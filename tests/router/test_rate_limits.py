@@ -13,7 +13,13 @@ from starlette.testclient import TestClient
 
 from fastapi_stepup import StepUpGuard, stepup_router
 from fastapi_stepup.errors import ConfigurationError, TooManyAttempts
-from fastapi_stepup.router.rate_limits import Limiter, StepUpLimits, client_address
+from fastapi_stepup.router.rate_limits import (
+    STRANGERS,
+    SUBJECTS,
+    Limiter,
+    StepUpLimits,
+    client_address,
+)
 from fastapi_stepup.testing import DescopeEmulator
 from tests.support.step_up_methods import (
     ANN,
@@ -316,3 +322,10 @@ def test_address_of_a_proxy_is_reported_once(
 
     assert len(caplog.records) == count
     assert all("--forwarded-allow-ips" in record.getMessage() for record in caplog.records)
+
+
+def test_number_of_counters_is_the_documented_one() -> None:
+    """The changelog says 163,840: of users and, apart, of addresses of unknown callers."""
+    assert (SUBJECTS, STRANGERS) == (131_072, 32_768)
+    limiter = Limiter(StepUpLimits(), namespace="P1")
+    assert (limiter._users._shard_size, limiter._strangers._shard_size) == (2048, 512)

@@ -215,6 +215,7 @@ def test_no_limits_are_no_warning(
 
     assert BY_NAME["enchantedlink"].complete(person).status_code == 200
     assert person.post("/status").json()["signed_in"] is True
+    assert refusal_of(person.post("/magiclink/verify", token="x")) == (400, "link_rejected")
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 

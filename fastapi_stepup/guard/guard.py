@@ -263,11 +263,11 @@ class StepUpGuard(SetOnce):
             KeysUnavailable: No key set can be had.
             RevocationUnavailable: `is_revoked` failed.
         """
-        verdict = self._parts.verifier.verify(token)
+        pending = self._parts.verifier.verify(token)
         # Reports of uncaught errors show the local variables of each frame.
         del token
         try:
-            return await verdict
+            return await pending
         except StepUpError as error:
             logger.debug("Refused: %s.", error.log_line)
             error.bind(realm=self.realm)

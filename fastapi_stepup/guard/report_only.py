@@ -1,4 +1,4 @@
-"""Authorizing for entry points that owe nobody claims: report-only mode refuses nothing there."""
+"""Authorizing for entry points that return no claims: report-only mode refuses nothing there."""
 
 from starlette.exceptions import WebSocketException
 from starlette.requests import HTTPConnection

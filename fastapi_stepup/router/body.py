@@ -10,7 +10,7 @@ from fastapi_stepup._json import parse_object
 from fastapi_stepup.errors import BodyTooLarge, InvalidBody, UnsupportedMediaType
 from fastapi_stepup.tokens.jws import MAX_TOKEN
 
-# The longest token, and room for a passkey's answer.
+# The longest token, and space for a passkey's answer.
 MAX_REQUEST_BODY: Final = MAX_TOKEN + 16 * 1024
 
 AnyBody = TypeVar("AnyBody", bound=BaseModel)

@@ -267,7 +267,7 @@ class StepUpFlow:
 
 
 def refuse_impersonated(claims: Claims) -> None:
-    """Raise `ImpersonationRefused` for the token of somebody who acts for the user.
+    """Raise `ImpersonationRefused` for a token of another party that acts for the user.
 
     An impersonator could talk the user out of a code, and then become them.
     """

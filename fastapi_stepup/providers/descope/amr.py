@@ -45,7 +45,7 @@ def can_prove(method: str, accepted: Collection[str], known: Collection[str]) ->
 
 
 def is_machine(claims: Claims) -> bool:
-    """Return whether a session is that of an access key: nobody can step it up.
+    """Return whether a session is that of an access key: it cannot be stepped up.
 
     Descope's ids of access keys start with `K`, those of users with `U`. A project may put its own
     text into `sub`; the id is then in `dsub`.

@@ -153,8 +153,8 @@ class JWKSCache(SetOnce):
     def generation(self) -> int:
         """Changes whenever the keys change, and is never the same for two different sets.
 
-        A verdict under another generation is void. Read it before the key that it goes with: then
-        a change in between can only make a verdict look older than it is.
+        A token verified under another generation is void. Read it before the key that it goes with:
+        then a change in between can only make a token look older than it is.
         """
         return self._state.generation
 

@@ -32,7 +32,7 @@ def _counters(size: int) -> Counters:
 
 def figures(effort: Effort) -> list[Figure]:
     """Return the memory of a million users, and the longest single count on the way."""
-    subjects = int(_SUBJECTS * min(1.0, effort.verdicts / 10_000))
+    subjects = int(_SUBJECTS * min(1.0, effort.cached_tokens / 10_000))
     gc.collect()
     tracemalloc.start()
     users, strangers = _counters(SUBJECTS), _counters(STRANGERS)
@@ -87,7 +87,7 @@ def _longest(subjects: int) -> int:
 async def growth(effort: Effort) -> list[Figure]:
     """Return how a count grows with the users that were counted before."""
     contenders = []
-    share = min(1.0, effort.verdicts / 10_000)
+    share = min(1.0, effort.cached_tokens / 10_000)
     for known in (100, int(100_000 * share), int(300_000 * share)):
         counters = _counters(SUBJECTS)
         for key in _keys(known):

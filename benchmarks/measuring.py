@@ -39,7 +39,7 @@ class Effort:
         load_seconds: Seconds of load in one turn.
         flood_seconds: Seconds of flood in all, at 1,000 tokens each.
         outage_seconds: Seconds for which the key endpoint is down.
-        verdicts: Tokens that the verdict cache is filled with.
+        cached_tokens: Tokens that the token cache is filled with.
         imports: Processes started to time the import.
         million: What stands for a million bad tokens; 0 skips that.
     """
@@ -52,7 +52,7 @@ class Effort:
     load_seconds: float
     flood_seconds: float
     outage_seconds: float
-    verdicts: int
+    cached_tokens: int
     imports: int
     million: int = 0
 
@@ -66,7 +66,7 @@ FULL: Final = Effort(
     load_seconds=0.5,
     flood_seconds=10,
     outage_seconds=3,
-    verdicts=10_000,
+    cached_tokens=10_000,
     imports=20,
 )
 QUICK: Final = Effort(
@@ -78,7 +78,7 @@ QUICK: Final = Effort(
     load_seconds=0.2,
     flood_seconds=1,
     outage_seconds=0.5,
-    verdicts=4500,
+    cached_tokens=4500,
     imports=3,
 )
 

@@ -18,7 +18,7 @@ from fastapi_stepup.errors import InvalidToken
 
 _LIMIT: Final = 16.0
 _FLAT: Final = 4.0
-# One byte more, and the verdict would not be kept.
+# One byte more, and the token would not be kept.
 _LONG: Final = 8 * 1024
 _PEAK_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 
@@ -49,9 +49,9 @@ class _Signer:
 
 
 async def figures(effort: Effort) -> list[Figure]:
-    """Return the size of a verdict cache that more tokens came to than it takes."""
+    """Return the size of a token cache that more tokens came to than it takes."""
     signer = _Signer()
-    many, few = effort.verdicts, effort.verdicts // 10
+    many, few = effort.cached_tokens, effort.cached_tokens // 10
     shapes: list[tuple[str, int, dict[str, object]]] = [
         ("600 bytes", many, {"email": "x" * 160}),
         ("8 KiB, one string", many, {"data": "x" * 5800}),
@@ -61,7 +61,7 @@ async def figures(effort: Effort) -> list[Figure]:
     ]
     return [
         Figure(
-            name=f"verdict cache after {count} tokens of {shape}",
+            name=f"token cache after {count} tokens of {shape}",
             value=await _grown(signer.verifier(), signer.tokens(count, **claims)),
             unit="MiB",
             target=below(_LIMIT),

@@ -3,12 +3,12 @@
 import asyncio
 import base64
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from fastapi_stepup._options import is_number
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.cli.output import Report, Row, Section, Style, in_words
 from fastapi_stepup.errors import (
@@ -201,7 +201,7 @@ def _members(title: str, members: Mapping[str, Any], now: float, *, show: bool) 
     for position, (name, value) in enumerate(members.items()):
         known = show or (len(name) <= _MOST and name.isidentifier())
         label = name if known else f"(member {position + 1})"
-        rows.append(Row((label, _in_short(value, show=show), _when(name, value, now))))
+        rows.append(Row((label, _in_short(name, value, show=show), _when(name, value, now))))
     return Section(title, ("name", "value", ""), tuple(rows))
 
 
@@ -209,25 +209,29 @@ def _shown(members: Mapping[str, Any], *, show: bool) -> dict[str, Any]:
     if show:
         return dict(members)
     return {
-        name: _in_short(value, show=False) for name, value in members.items() if name.isidentifier()
+        name: _in_short(name, value, show=False)
+        for name, value in members.items()
+        if name.isidentifier()
     }
 
 
-def _in_short(value: Any, *, show: bool) -> str:
-    if show or _is_safe(value):
+def _in_short(name: str, value: Any, *, show: bool) -> str:
+    if show or _is_safe(name, value):
         return json.dumps(value)
     if isinstance(value, str):
         return f"text, {len(value)} characters"
+    if is_number(value):
+        return "number"
     return f"{'list' if isinstance(value, list) else 'object'} of {len(value)}"
 
 
-def _is_safe(value: Any) -> bool:
-    """Return whether a value cannot be personal: a number, a flag, a word of the protocol."""
+def _is_safe(name: str, value: Any) -> bool:
+    """Return whether a value cannot be personal: a time, a flag, a word of the protocol."""
     if isinstance(value, list):
         return all(isinstance(item, str) and item in _SAFE_TEXTS for item in value)
     if isinstance(value, str):
         return value in _SAFE_TEXTS
-    return value is None or isinstance(value, (bool, int, float))
+    return value is None or isinstance(value, bool) or (name in _TIMES and is_number(value))
 
 
 def _when(name: str, value: Any, now: float) -> str:
@@ -255,8 +259,8 @@ def _checks(reason: RejectReason | None) -> Section:
 
 def _met_until(policy: StepUpPolicy, claims: Claims, now: float) -> float:
     """Return until when an alternative that is met stays met; the longest one counts."""
-    ages = [each.max_age for each in policy.alternatives if not each.assess(claims, now)]
-    return max((math.inf if age is None else claims.issued_at + age for age in ages), default=now)
+    met = [each for each in policy.alternatives if not each.assess(claims, now)]
+    return max((each.met_until(claims) for each in met), default=now)
 
 
 def _policies(

@@ -58,6 +58,11 @@ class Alternative:
             unmet += (Unmet("acr", "missing"),)
         return unmet
 
+    def met_until(self, claims: Claims) -> float:
+        """Return when *claims* that meet it now are too old for it, in epoch seconds."""
+        proved = _proved_at(claims)
+        return math.inf if self.max_age is None or proved is None else proved + self.max_age
+
     def __and__(self, other: "Alternative") -> "Alternative":
         """Return the alternative that asks for all of both."""
         ages = [age for age in (self.max_age, other.max_age) if age is not None]

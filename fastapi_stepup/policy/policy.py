@@ -140,6 +140,18 @@ class StepUpPolicy:
             return ()
         return tuple(dict.fromkeys(value for each in self.alternatives for value in each.acr[0]))
 
+    def __init_subclass__(cls) -> None:
+        """Refuse subclasses: `&`, `|`, equality and copies would lose what they add.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        msg = (
+            "StepUpPolicy cannot be subclassed: put a rule of your own into a dependency that "
+            "takes the claims."
+        )
+        raise ConfigurationError(msg)
+
     def __and__(self, other: "StepUpPolicy") -> "StepUpPolicy":
         """Return the policy that asks for all of both."""
         if not isinstance(other, StepUpPolicy):

@@ -166,11 +166,20 @@ def test_values_of_claims_are_not_shown(
     """Neither token, subject, address nor a claim's text is in the output, in no notation."""
     user = descope.create_user(ANN)
     claims: dict[str, Any] = {"email": ANN, "roles": ["boss of all"], ANN: 1}
+    claims |= {"phone_number": 15551234567, "login_count": 987654.25}
     token = descope.token(sub=user.user_id, tenants={"T2secret": {}}, **claims)
     options = ["inspect", "-", *(["--json"] if as_json else [])]
     output = CliRunner().invoke(app, options, input=token, env={"DESCOPE_PROJECT_ID": ""}).output
 
-    for secret in (*token.split("."), ANN, "boss", "T2secret", user.user_id):
+    for secret in (
+        *token.split("."),
+        ANN,
+        "boss",
+        "T2secret",
+        "15551234567",
+        "987654",
+        user.user_id,
+    ):
         assert secret not in output
     shown = CliRunner().invoke(
         app, [*options, "--show-claims"], input=token, env={"DESCOPE_PROJECT_ID": ""}
@@ -233,3 +242,13 @@ def test_json_is_one_object(guard: StepUpGuard, descope: DescopeEmulator) -> Non
 
     parsed: dict[str, Any] = json.loads(result.output)
     assert parsed == {"verified": None, "reason": None, "header": {}, "claims": {}}
+
+
+def test_age_counts_from_auth_time(guard: StepUpGuard, descope: DescopeEmulator) -> None:
+    """As the policy counts it: a proof may be older than the token that tells of it."""
+    now = int(time.time())
+    token = descope.token(su=True, iat=now - 10, auth_time=now - 200)
+
+    report = inspect_token(token, guard=guard, policies=("max_age=5m",))
+
+    assert report.data["policies"][0]["until"] == now + 100

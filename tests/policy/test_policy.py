@@ -384,3 +384,9 @@ def test_equal_policies_make_equal_dependencies(guard: StepUpGuard) -> None:
     assert one == other
     assert hash(one) == hash(other)
     assert one != RequireStepUp(guard, max_age="5m")
+
+
+def test_subclass_is_refused() -> None:
+    """Equality, `&`, `|` and copies would lose the rule that it adds."""
+    with pytest.raises(errors.ConfigurationError, match="cannot be subclassed"):
+        type("Night", (StepUpPolicy,), {})

@@ -31,7 +31,7 @@ TINY = replace(
     load_seconds=0.02,
     flood_seconds=0.1,
     outage_seconds=0.02,
-    verdicts=20,
+    cached_tokens=20,
     imports=1,
     million=20,
 )

@@ -6,7 +6,7 @@ from fastapi_stepup.cli.loading import LoadingFailed, guards, load
 from fastapi_stepup.cli.output import Report, Row, Section
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.web.route_inventory import EntryPoint, GuardedRoute, guarded_routes
-from fastapi_stepup.web.rules import Access
+from fastapi_stepup.web.rules import Asked
 
 
 def list_routes(target: str) -> Report:
@@ -68,13 +68,13 @@ def open_routes(report: Report, *, mutating: bool) -> list[str]:
 
 def _joined(by_guard: list[list[GuardedRoute]]) -> list[GuardedRoute]:
     """Return each route once, with the entry points of all guards."""
-    doors: dict[tuple[str, str], list[tuple[EntryPoint, Access]]] = {}
+    doors: dict[tuple[str, str], list[tuple[EntryPoint, Asked]]] = {}
     for routes in by_guard:
         for route in routes:
             for method in route.methods:
                 known = doors.setdefault((route.path, method), [])
                 known.extend(door for door in route.doors if door not in known)
-    grouped: dict[tuple[str, tuple[tuple[EntryPoint, Access], ...]], set[str]] = {}
+    grouped: dict[tuple[str, tuple[tuple[EntryPoint, Asked], ...]], set[str]] = {}
     for (path, method), asked in doors.items():
         grouped.setdefault((path, tuple(asked)), set()).add(method)
     return [

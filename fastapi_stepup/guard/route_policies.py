@@ -10,6 +10,7 @@ from typing import Any, Final
 from starlette.requests import HTTPConnection
 from starlette.routing import Host, Match, Mount
 
+from fastapi_stepup.guard.conditions import Conditional
 from fastapi_stepup.guard.markers import marked
 from fastapi_stepup.guard.paths import routes_in
 from fastapi_stepup.policy.policy import StepUpPolicy
@@ -20,7 +21,10 @@ _DEEPEST: Final = 16  # mounts within mounts
 
 
 def keep_rules(connection: HTTPConnection, guard: object, required: tuple[object, ...]) -> None:
-    """Keep what a middleware of *guard* asks of this connection: policies, or a session."""
+    """Keep what a middleware of *guard* asks of this connection: policies, or a session.
+
+    A `Conditional` is kept here too, once its condition said yes.
+    """
     known: Mapping[object, tuple[object, ...]] | None = connection.scope.get(RULES_SCOPE_KEY)
     if known is None:
         connection.scope[RULES_SCOPE_KEY] = {guard: required}
@@ -33,17 +37,15 @@ def policies_of_route(connection: HTTPConnection, guard: object) -> tuple[StepUp
 
     - Sees rules of middleware in front, dependencies of app, routers and route, and the decorator.
     - Looks the route up itself where routing is still to come.
+    - Counts a conditional policy only where its condition said yes to this request already.
     - Does not see calls of `guard.authorize` inside a handler.
     """
     scope = connection.scope
+    kept = scope.get(RULES_SCOPE_KEY, {}).get(guard, ())
     route = _matched_route(scope) if "route" in scope else _route_ahead(scope)
     asked = [
-        *(
-            each
-            for each in scope.get(RULES_SCOPE_KEY, {}).get(guard, ())
-            if isinstance(each, StepUpPolicy)
-        ),
-        *_of_dependencies(route, guard),
+        *(each for each in kept if isinstance(each, StepUpPolicy)),
+        *_of_dependencies(route, guard, kept),
         *_of_endpoint(scope.get("endpoint") or getattr(route, "endpoint", None), guard),
     ]
     return tuple(dict.fromkeys(asked))
@@ -73,7 +75,7 @@ def _route_ahead(scope: Mapping[str, Any]) -> Any:
     return None
 
 
-def _of_dependencies(route: Any, guard: object) -> Iterator[StepUpPolicy]:
+def _of_dependencies(route: Any, guard: object, kept: tuple[object, ...]) -> Iterator[StepUpPolicy]:
     provider = getattr(route, "dependency_overrides_provider", None)
     overrides = getattr(provider, "dependency_overrides", None) or {}
     waiting = [getattr(route, "dependant", None)]
@@ -84,7 +86,9 @@ def _of_dependencies(route: Any, guard: object) -> Iterator[StepUpPolicy]:
         # `RequireSession` is of a layer above; it is known by what it has.
         policy = getattr(dependant.call, "policy", None)
         if isinstance(policy, StepUpPolicy) and getattr(dependant.call, "guard", None) is guard:
-            yield policy
+            when = getattr(dependant.call, "when", None)
+            if when is None or Conditional(policy, when) in kept:
+                yield policy
         # Popped from the end, so in the order in which FastAPI runs them.
         waiting.extend(reversed(dependant.dependencies))
 

@@ -1,8 +1,10 @@
 """RequireSession and RequireStepUp: the guard as FastAPI dependencies."""
 
-from collections.abc import Iterable
-from typing import Final, NoReturn
+from collections.abc import Callable, Iterable
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from fastapi import Depends
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
@@ -11,10 +13,15 @@ from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup._options import Duration
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError
+from fastapi_stepup.guard.conditions import Conditional, checked_condition, said_yes
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.guard.route_policies import keep_rules
 from fastapi_stepup.policy.policy import StepUpPolicy
 
 SCHEME_NAME: Final = "DescopeSession"
+_CONNECTION: Final = Parameter(
+    "connection", Parameter.POSITIONAL_OR_KEYWORD, annotation=HTTPConnection
+)
 SCHEME: Final = HTTPBearer(
     bearerFormat="JWT",
     description="Session token of Descope, as a bearer token or in the session cookie.",
@@ -43,12 +50,18 @@ class RequireSession(SetOnce, SecurityBase):
     scheme_name: str
     guard: StepUpGuard
     policy: StepUpPolicy | None
+    when: Callable[..., Any] | None
     _hash: int  # computed once: FastAPI asks several times a request
 
     def __init__(self, guard: StepUpGuard) -> None:
         self._set(guard, None)
 
-    def _set(self, guard: StepUpGuard, policy: StepUpPolicy | None) -> None:
+    def _set(
+        self,
+        guard: StepUpGuard,
+        policy: StepUpPolicy | None,
+        when: Callable[..., Any] | None = None,
+    ) -> None:
         if not isinstance(guard, StepUpGuard):
             msg = (
                 f"{type(self).__name__} takes the guard first: "
@@ -57,9 +70,10 @@ class RequireSession(SetOnce, SecurityBase):
             raise ConfigurationError(msg)
         self.guard = guard
         self.policy = policy
+        self.when = checked_condition(when)
         self.model = SCHEME
         self.scheme_name = SCHEME_NAME
-        self._hash = hash((type(self), guard, policy))
+        self._hash = hash((type(self), guard, policy, when))
 
     async def __call__(self, connection: HTTPConnection) -> Claims:
         """Authorize *connection*; FastAPI calls this.
@@ -99,13 +113,19 @@ class RequireSession(SetOnce, SecurityBase):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RequireSession):
             return NotImplemented
-        return (type(self), self.guard, self.policy) == (type(other), other.guard, other.policy)
+        return (type(self), self.guard, self.policy, self.when) == (
+            type(other),
+            other.guard,
+            other.policy,
+            other.when,
+        )
 
     def __hash__(self) -> int:
         return self._hash
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.guard!r}, policy={self.policy!r})"
+        when = "" if self.when is None else f", when={self.when!r}"
+        return f"{type(self).__name__}({self.guard!r}, policy={self.policy!r}{when})"
 
 
 class RequireStepUp(RequireSession):
@@ -117,14 +137,24 @@ class RequireStepUp(RequireSession):
     SteppedUp = Annotated[Claims, Depends(RequireStepUp(guard, max_age="5m"))]
     ```
 
+    With *when* it depends on the request. The condition is itself a dependency, so it takes what
+    any dependency takes, the body included:
+
+    - It runs only for sessions. `False` lets a session pass as `RequireSession` does.
+    - It answers `True` or `False`. Anything else is a `TypeError`, so 500, as is what it raises.
+    - A body parameter of it has the name that the route gives the body. With another name FastAPI
+      expects both inside one object. `install` and `StepUpRoute` find that at start-up.
+
     Args:
         guard: The guard that decides.
         max_age: Longest age of the step-up; see `StepUpPolicy`.
         amr: Authentication methods, any one of which must have been used.
         policy: A ready policy, instead of *max_age* and *amr*.
+        when: A dependency that says whether this request needs the step-up; by default each does.
 
     Raises:
-        ConfigurationError: An argument cannot be used, or *policy* comes with another one.
+        ConfigurationError: An argument cannot be used, or *policy* comes with another one, or
+            *when* comes for a subclass with a `__call__` of its own.
     """
 
     policy: StepUpPolicy
@@ -136,13 +166,64 @@ class RequireStepUp(RequireSession):
         max_age: Duration | None = None,
         amr: Iterable[str] | str = (),
         policy: StepUpPolicy | None = None,
+        when: Callable[..., Any] | None = None,
     ) -> None:
         if policy is None:
             policy = StepUpPolicy(max_age=max_age, amr=amr)
         elif not isinstance(policy, StepUpPolicy) or max_age is not None or amr:
             msg = "Give RequireStepUp either policy=StepUpPolicy(…) or max_age and amr."
             raise ConfigurationError(msg)
-        self._set(guard, policy)
+        self._set(guard, policy, when)
+        if when is None and type(self).__call__ is RequireStepUp.__call__:
+            self.__signature__ = Signature([_CONNECTION])
+        elif type(self).__call__ is RequireStepUp.__call__:
+            # FastAPI asks in this order, so that no condition runs for a caller without a session.
+            asks = {"session": RequireSession(guard), "asked": when}
+            self.__signature__ = Signature(
+                [
+                    _CONNECTION,
+                    *(
+                        Parameter(name, Parameter.KEYWORD_ONLY, default=Depends(dependency))
+                        for name, dependency in asks.items()
+                    ),
+                ]
+            )
+        elif when is not None:
+            msg = f"{type(self).__name__} has a __call__ of its own, so it cannot take when=."
+            raise ConfigurationError(msg)
+
+    if (
+        not TYPE_CHECKING
+    ):  # so that a `__call__(self, connection)` of a subclass remains a right one
+
+        async def __call__(
+            self,
+            connection: HTTPConnection,
+            *,
+            asked: object = True,
+            session: Claims | None = None,  # noqa: ARG002  # asked for so that it is checked first
+        ) -> Claims:
+            """Authorize *connection*; FastAPI calls this.
+
+            Args:
+                connection: A request or a WebSocket.
+                asked: What the condition answered.
+                session: Not used.
+
+            Raises:
+                StepUpError: The refusal, which both frameworks answer.
+                WebSocketException: The refusal of a WebSocket that has no HTTP answer.
+                TypeError: The condition answered neither `True` nor `False`.
+            """
+            return await self._authorize(connection, asked)
+
+    async def _authorize(self, connection: HTTPConnection, asked: object) -> Claims:
+        if self.when is None:
+            return await self.guard.authorize(connection, self.policy)
+        if not said_yes(self.when, asked):
+            return await self.guard.authorize(connection)
+        keep_rules(connection, self.guard, (Conditional(self.policy, self.when),))
+        return await self.guard.authorize(connection, self.policy)
 
 
 def _forgotten_depends(kind: type[RequireSession]) -> ConfigurationError:

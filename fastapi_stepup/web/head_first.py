@@ -8,7 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fastapi_stepup.web.dependencies import RequireSession
+from fastapi_stepup.web.body_names import check_body_names
+from fastapi_stepup.web.dependencies import RequireSession, RequireStepUp
+
+_DECIDED_HERE = (RequireSession.__call__, RequireStepUp.__call__)
 
 
 class StepUpRoute(APIRoute):
@@ -25,10 +28,15 @@ class StepUpRoute(APIRoute):
     - Sees dependencies of the route, its routers and the app, and those below other dependencies.
     - Leaves the claims in the scope, where the dependency finds them without a second verification.
     - Respects `dependency_overrides`.
+    - Asks only for a session where a condition (`when=`) decides, which may need the body.
     - Does not decide early for subclasses of the two that have a `__call__` of their own.
 
     After `install(app, guard)` a route of any class decides so, if it takes a body.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        check_body_names(self)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler that FastAPI calls with the request."""
@@ -84,8 +92,9 @@ async def authorize_from_head(scope: Scope) -> None:
     request = Request(scope)
     for required in _required(scope):
         guard = required.guard
-        # The dependency asks again, and reports what is only reported.
-        await guard.authorize(request, None if guard.report_only else required.policy)
+        # The dependency asks again: it reports what is only reported, and knows the condition.
+        is_open = guard.report_only or required.when is not None
+        await guard.authorize(request, None if is_open else required.policy)
 
 
 def _matched_route(scope: Scope) -> Any:
@@ -106,7 +115,7 @@ def _required(scope: Scope) -> Iterator[RequireSession]:
         if dependant is None or dependant.call in overrides:
             continue
         call = dependant.call
-        if isinstance(call, RequireSession) and type(call).__call__ is RequireSession.__call__:
+        if isinstance(call, RequireSession) and type(call).__call__ in _DECIDED_HERE:
             yield call
         # Popped from the end, so in the order in which FastAPI runs them.
         waiting.extend(reversed(dependant.dependencies))

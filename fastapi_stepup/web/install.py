@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fastapi_stepup.claims import CLAIMS_SCOPE_KEY
 from fastapi_stepup.errors import ConfigurationError, StepUpError
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.web.body_names import check_body_names
 from fastapi_stepup.web.caching import keep_private
 from fastapi_stepup.web.cors import expose_challenge
 from fastapi_stepup.web.exception_handlers import (
@@ -44,6 +45,7 @@ def install(app: Starlette, guard: StepUpGuard) -> None:
     - A refusal comes before the body is read.
     - A reply to a session says `Cache-Control: private`, unless the app says something itself.
     - Apps that are mounted on *app* when it starts to serve are installed too.
+    - A condition (`when=`) that names the body otherwise than its route stops the start.
 
     Optional. Works on FastAPI and Starlette apps, in any order with `add_middleware` and with what
     instruments the app. A second call changes nothing else.
@@ -74,6 +76,8 @@ def _add_layer(app: Any) -> None:
             if mounted.middleware_stack is None:
                 for guard in _installed[app]:
                     install(mounted, guard)
+        for route in flat_routes(app.routes):
+            check_body_names(getattr(route, "_effective_route", route))
         _document(app)
         handlers, router = app.exception_handlers, app.router
         last = {key: handlers[key] for key in handlers if key in LAST_RESORT}

@@ -6,12 +6,13 @@ from typing import Any, Final
 from starlette._utils import get_route_path
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException, WebSocketException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup.errors import ConfigurationError, StepUpError, StepUpRequired
+from fastapi_stepup.guard.conditions import Conditional, is_asked
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.refusals import POLICY_VIOLATION, can_be_answered
 from fastapi_stepup.guard.report_only import authorize_or_report
@@ -114,8 +115,9 @@ class StepUpMiddleware(SetOnce):
         self, connection: Request | WebSocket, required: tuple[Protection, ...]
     ) -> StepUpError | WebSocketException | None:
         """Return why *connection* is refused, `None` if it meets all that is *required*."""
-        keep_rules(connection, self.guard, required)
         try:
+            required = await self._without_conditions(connection, required)
+            keep_rules(connection, self.guard, required)
             for protection in required:
                 policy = protection if isinstance(protection, StepUpPolicy) else None
                 await authorize_or_report(self.guard, connection, policy)
@@ -127,6 +129,30 @@ class StepUpMiddleware(SetOnce):
                 return None
             return error
         return None
+
+    async def _without_conditions(
+        self, connection: HTTPConnection, required: tuple[Protection, ...]
+    ) -> tuple[Protection, ...]:
+        """Return what is *required* of this connection, now that each condition is asked.
+
+        All are asked before a policy is, so that one refusal names all, and only for sessions.
+
+        Raises:
+            StepUpError: There is no session, so no condition ran.
+            WebSocketException: The same, for a WebSocket that has no HTTP answer.
+        """
+        if not any(isinstance(each, Conditional) for each in required):
+            return required
+        if await authorize_or_report(self.guard, connection) is None:
+            return ()  # It is reported; a condition counts on a session.
+        asked: list[Protection] = []
+        for each in required:
+            if not isinstance(each, Conditional):
+                asked.append(each)
+            else:
+                is_yes = await is_asked(each.when, connection)
+                asked.append(each.policy if is_yes else "session")
+        return tuple(asked)
 
 
 def _no_such_path(scope: Scope) -> HTTPException | WebSocketException:

@@ -19,6 +19,7 @@ from fastapi_stepup.errors import (
     StepUpError,
     Unauthenticated,
 )
+from fastapi_stepup.guard.conditions import Conditional
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.refusals import PROBLEM_MEDIA_TYPE
 from fastapi_stepup.policy.policy import StepUpPolicy, all_of
@@ -42,7 +43,7 @@ def describe(
 
     - Adds to every guarded operation the security schemes (header, and cookie if the guard reads
       one), each refusal with its headers, problem schema and example, and `x-step-up` with the
-      policy where one is asked.
+      policy where one is asked, `"conditional": true` where a request may have to meet less.
     - Covers operations behind a middleware rule like those with a dependency.
     - Does not change a description that the app has for a status.
 
@@ -106,9 +107,16 @@ def _unwrap_refusals(schema: dict[str, Any]) -> bool:
 
 
 def _describe_operation(operation: dict[str, Any], route: GuardedRoute, guard: StepUpGuard) -> None:
-    policies = [asked for _, asked in route.doors if isinstance(asked, StepUpPolicy)]
+    conditional = [asked for _, asked in route.doors if isinstance(asked, Conditional)]
+    policies = [
+        asked.policy if isinstance(asked, Conditional) else asked
+        for _, asked in route.doors
+        if isinstance(asked, (StepUpPolicy, Conditional))
+    ]
     if policies:
         operation[EXTENSION] = _extension(policies)
+    if conditional:
+        operation[EXTENSION]["conditional"] = True
     operation["security"] = _security(operation.get("security") or [{}], guard)
     responses = operation.setdefault("responses", {})
     for status, refusals in groupby(_refusals(policies, guard), lambda refusal: refusal.status):

@@ -10,6 +10,7 @@ from starlette.routing import Host, Mount, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from fastapi_stepup.guard.conditions import Conditional
 from fastapi_stepup.guard.credentials import SAFE_METHODS
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.markers import marked
@@ -17,7 +18,7 @@ from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.dependencies import RequireSession
 from fastapi_stepup.web.middleware import StepUpMiddleware
 from fastapi_stepup.web.rule_coverage import required_everywhere
-from fastapi_stepup.web.rules import HTTP_METHODS, Access
+from fastapi_stepup.web.rules import HTTP_METHODS, Asked
 
 EntryPoint = Literal["dependency", "middleware", "decorator", "helper"]
 
@@ -31,7 +32,7 @@ flat_routes: Final[Callable[[Iterable[Any]], Iterable[Any]]] = getattr(
 
 # Middlewares of a guard, each with the path that it sees as its root.
 Outer = tuple[tuple[StepUpMiddleware, str], ...]
-Doors = tuple[tuple[EntryPoint, Access], ...]
+Doors = tuple[tuple[EntryPoint, Asked], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class GuardedRoute:
         path: The path template, prefixes of routers and mounts included.
         methods: HTTP methods; `WEBSOCKET` for a WebSocket route, `*` for a mounted app that
             cannot be looked into.
-        doors: The entry points that guard it, outermost first, each with what it asks for. Helper
+        doors: The entry points that guard it, outermost first, each with what it asks for: a
+            policy, also with a condition (its text then ends in `when over_limit`), or less. Helper
             routes that need no session (status, the page of an enchanted link) count as
             `("helper", "public")`: they are open on purpose, and safe to be.
     """
@@ -62,9 +64,12 @@ class GuardedRoute:
         return not self.methods <= SAFE_METHODS
 
     @property
-    def asks_step_up(self) -> bool:
-        """True if one of its entry points asks for more than a session."""
-        return any(isinstance(access, StepUpPolicy) for _, access in self.doors)
+    def asks_step_up(self) -> bool | Literal["sometimes"]:
+        """True if one of its entry points asks for more than a session; a condition: sometimes."""
+        if any(isinstance(access, StepUpPolicy) for _, access in self.doors):
+            return True
+        has_conditions = any(isinstance(access, Conditional) for _, access in self.doors)
+        return "sometimes" if has_conditions else False
 
 
 def guarded_routes(app: ASGIApp, guard: StepUpGuard) -> list[GuardedRoute]:
@@ -159,7 +164,7 @@ def _grouped(
     """Yield a route once for each group of its methods that is guarded alike."""
     groups: dict[Doors, set[str]] = {}
     for method in sorted(methods):
-        doors: dict[tuple[EntryPoint, Access], None] = {}
+        doors: dict[tuple[EntryPoint, Asked], None] = {}
         for middleware, prefix in outer:
             doors.update(dict.fromkeys(_asked(middleware, prefix, path, method)))
         groups.setdefault((*doors, *inner), set()).add(method)
@@ -182,7 +187,7 @@ def _asked(middleware: StepUpMiddleware, prefix: str, path: str, method: str) ->
     return tuple(("middleware", access) for access in accesses)
 
 
-def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, Access]]:
+def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, Asked]]:
     waiting = [getattr(route, "dependant", None)]
     while waiting:
         dependant: Any = waiting.pop()
@@ -190,11 +195,19 @@ def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, 
             continue
         call = dependant.call
         if isinstance(call, RequireSession) and call.guard is guard:
-            yield "dependency", "session" if call.policy is None else call.policy
+            yield "dependency", _asked_by(call)
         waiting.extend(dependant.dependencies)
 
 
-def _decorated(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, Access]]:
+def _asked_by(dependency: RequireSession) -> Asked:
+    if dependency.policy is None:
+        return "session"
+    if dependency.when is None:
+        return dependency.policy
+    return Conditional(dependency.policy, dependency.when)
+
+
+def _decorated(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, Asked]]:
     endpoint = getattr(route, "endpoint", None)
     endpoint = getattr(endpoint, "dispatch", endpoint)
     while endpoint is not None:

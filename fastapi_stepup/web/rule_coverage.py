@@ -12,7 +12,7 @@ from starlette.convertors import Convertor
 
 from fastapi_stepup.web.paths import folded, pieces, stays_in_segment
 from fastapi_stepup.web.rule_table import Protection, RuleTable
-from fastapi_stepup.web.rules import HTTP_METHODS, StepUpRule
+from fastapi_stepup.web.rules import HTTP_METHODS, Asked, StepUpRule
 
 # Private-use characters stand for "any value of this convertor" in a template. Values that may
 # have slashes are in a range of their own, which one segment of a rule does not match.
@@ -37,20 +37,20 @@ def required_everywhere(
     if "{" not in template:
         return table.required(template, method)
     found: list[Protection] = []
-    decided = table.default
+    decided: Asked = table.default
     some_are_open = False
     for rule in table.rules:
         if not _may_match(rule, template):
             continue
         is_for_method = rule.is_for(method)
         if is_for_method and _matches_all(rule, template):
-            decided = rule.require
+            decided = rule.asks
             break
         # From here on the rule is about some of the paths, or about odd spellings of them.
         if rule.require == "public":
             some_are_open |= is_for_method
         elif is_for_method or method not in HTTP_METHODS:
-            found.append(rule.require)
+            found.append(rule.asks)  # type: ignore[arg-type]  # no public one gets here
     if decided == "public" or some_are_open:
         return ()
     return (*found, decided)

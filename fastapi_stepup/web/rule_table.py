@@ -5,11 +5,12 @@ from typing import Final, Literal
 
 from starlette.convertors import Convertor
 
+from fastapi_stepup.guard.conditions import Conditional
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.paths import folded, is_unroutable, normalized, pieces, stays_in_segment
-from fastapi_stepup.web.rules import Access, StepUpRule
+from fastapi_stepup.web.rules import Access, Asked, StepUpRule
 
-Protection = StepUpPolicy | Literal["session"]
+Protection = StepUpPolicy | Conditional | Literal["session"]
 # Whether the path is unroutable, and what a request for it must present.
 Decision = tuple[bool, tuple[Protection, ...]]
 Request = tuple[str, str | None]
@@ -65,14 +66,14 @@ class RuleTable:
         if plain != path:
             positions |= self._candidates(plain)
         found: list[Protection] = []
-        decided = self.default
+        decided: Asked = self.default
         for position in sorted(positions):
             rule = self.rules[position]
             if rule.matches(path, method):
-                decided = rule.require
+                decided = rule.asks
                 break
             if rule.protects(plain, method):
-                found.append(rule.require)  # type: ignore[arg-type]  # no public rule does
+                found.append(rule.asks)  # type: ignore[arg-type]  # no public rule does
         if decided != "public":
             found.append(decided)
         return tuple(found)

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from fastapi_stepup.errors import ConfigurationError
+from fastapi_stepup.guard.conditions import Condition, Conditional, checked_condition
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.paths import compiled, normalized
 
 Access = StepUpPolicy | Literal["session", "public"]
+# What an entry point asks: of every request, or of those that a condition picks.
+Asked = Access | Conditional
 
 HTTP_METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "TRACE", "CONNECT"}
@@ -34,6 +37,9 @@ class StepUpRule:
         require: A `StepUpPolicy`, `"session"` (signed in is enough) or `"public"`.
         methods: HTTP methods the rule is for; `GET` includes `HEAD`. `None` is for all, and for
             WebSockets.
+        when: Says whether this request must meet the policy of *require*; `False` asks for a
+            session only. Gets the `HTTPConnection` of a session, never the body; may be async. It
+            answers `True` or `False`: anything else is a `TypeError`, so 500.
 
     Raises:
         ConfigurationError: The path could never match or is ambiguous, or an argument is none of
@@ -43,16 +49,35 @@ class StepUpRule:
     path: str
     require: Access
     methods: frozenset[str] | None
+    when: Condition | None
     _exact: re.Pattern[str] = field(repr=False, compare=False)
     _loose: re.Pattern[str] = field(repr=False, compare=False)
 
-    def __init__(self, path: str, require: Access, *, methods: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        require: Access,
+        *,
+        methods: Iterable[str] | None = None,
+        when: Condition | None = None,
+    ) -> None:
         exact, loose = compiled(path)
         object.__setattr__(self, "path", path)
         object.__setattr__(self, "require", checked_access("require", require))
         object.__setattr__(self, "methods", _checked_methods(methods))
+        object.__setattr__(self, "when", checked_condition(when))
+        if when is not None and not isinstance(require, StepUpPolicy):
+            msg = f"when decides about a step-up: give a StepUpPolicy beside it, not {require!r}."
+            raise ConfigurationError(msg)
         object.__setattr__(self, "_exact", exact)
         object.__setattr__(self, "_loose", loose)
+
+    @property
+    def asks(self) -> Asked:
+        """What the rule asks: *require*, with its condition if it has one."""
+        if self.when is None or not isinstance(self.require, StepUpPolicy):
+            return self.require
+        return Conditional(self.require, self.when)
 
     def matches(self, path: str, method: str | None) -> bool:
         """Return whether the rule is for this request exactly.

@@ -219,7 +219,9 @@ def test_rules_compare_by_what_they_say() -> None:
     assert rule == StepUpRule("/a", "session", methods={"GET"})
     assert rule != StepUpRule("/a", "session")
     assert hash(rule) == hash(StepUpRule("/a", "session", methods={"GET"}))
-    assert repr(rule) == "StepUpRule(path='/a', require='session', methods=frozenset({'GET'}))"
+    assert repr(rule) == (
+        "StepUpRule(path='/a', require='session', methods=frozenset({'GET'}), when=None)"
+    )
 
 
 @pytest.mark.parametrize(

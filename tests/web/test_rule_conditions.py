@@ -63,8 +63,13 @@ def test_head_decides(when: Any, guard: StepUpGuard, descope: DescopeEmulator) -
 
 def test_no_condition_runs_without_a_session(guard: StepUpGuard) -> None:
     """`False` never makes a path public."""
-    runs: list[HTTPConnection] = []
-    rule = StepUpRule("/pay", RECENT, when=lambda connection: bool(runs.append(connection)))
+    runs: list[str] = []
+
+    def count(connection: HTTPConnection) -> bool:
+        runs.append(connection.url.path)
+        return False
+
+    rule = StepUpRule("/pay", RECENT, when=count)
 
     response = TestClient(behind(guard, rule)).post("/pay")
 
@@ -128,8 +133,13 @@ def test_loose_spelling_asks_the_condition_too(
 def test_report_only_asks_no_condition_without_a_session() -> None:
     """The missing session is reported, and the request passes."""
     guard = StepUpGuard.for_descope("P2abcdefghijklmnopqrstuvwxyz", report_only=True)
-    runs: list[HTTPConnection] = []
-    rule = StepUpRule("/pay", RECENT, when=lambda connection: bool(runs.append(connection)))
+    runs: list[str] = []
+
+    def count(connection: HTTPConnection) -> bool:
+        runs.append(connection.url.path)
+        return False
+
+    rule = StepUpRule("/pay", RECENT, when=count)
     client = TestClient(behind(guard, rule))
 
     assert client.post("/pay", content="7").json() == "7"

@@ -192,9 +192,8 @@ class RequireStepUp(RequireSession):
             msg = f"{type(self).__name__} has a __call__ of its own, so it cannot take when=."
             raise ConfigurationError(msg)
 
-    if (
-        not TYPE_CHECKING
-    ):  # so that a `__call__(self, connection)` of a subclass remains a right one
+    # Hidden from type checkers, to which `__call__(self, connection)` of a subclass remains right.
+    if not TYPE_CHECKING:  # pragma: no branch - false for type checkers only
 
         async def __call__(
             self,
@@ -215,14 +214,16 @@ class RequireStepUp(RequireSession):
                 WebSocketException: The refusal of a WebSocket that has no HTTP answer.
                 TypeError: The condition answered neither `True` nor `False`.
             """
-            return await self._authorize(connection, asked)
+            if self.when is None:
+                return await self.guard.authorize(connection, self.policy)
+            return await self._authorize_when(self.when, connection, asked)
 
-    async def _authorize(self, connection: HTTPConnection, asked: object) -> Claims:
-        if self.when is None:
-            return await self.guard.authorize(connection, self.policy)
-        if not said_yes(self.when, asked):
+    async def _authorize_when(
+        self, when: Callable[..., Any], connection: HTTPConnection, asked: object
+    ) -> Claims:
+        if not said_yes(when, asked):
             return await self.guard.authorize(connection)
-        keep_rules(connection, self.guard, (Conditional(self.policy, self.when),))
+        keep_rules(connection, self.guard, (Conditional(self.policy, when),))
         return await self.guard.authorize(connection, self.policy)
 
 

@@ -321,7 +321,9 @@ def test_conditions_that_name_the_body_differently_stop_the_start(guard: StepUpG
     install(app, guard)
     app.post("/pay", dependencies=[Depends(RequireStepUp(guard, when=other))])(lambda: "done")
 
-    with pytest.raises(ConfigurationError, match="one object with both"):
+    with pytest.raises(
+        ConfigurationError, match=r"other, .* calls the body 'payment', the route 'tra"
+    ):
         TestClient(app).post("/pay")
 
 
@@ -361,12 +363,33 @@ def test_conditions_tell_dependencies_apart(guard: StepUpGuard) -> None:
         one.when = None
 
 
-@pytest.mark.parametrize("when", [True, Depends(over_limit), "over_limit", partial(max, [])])
+class Unhashable:
+    """Can be called, but FastAPI cannot remember its answer."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self) -> bool:
+        """Answer."""
+        return True
+
+
+def test_condition_is_any_callable(guard: StepUpGuard, descope: DescopeEmulator) -> None:
+    """One without a name of its own is called by that of its type."""
+
+    def nothing() -> None:
+        """Forget to answer."""
+
+    client = TestClient(guarded_by(RequireStepUp(guard, when=partial(nothing))))
+
+    with pytest.raises(
+        TypeError, match="partial, given as when=, returns True or False, not NoneType"
+    ):
+        client.post("/pay", headers=descope.step_up(ANN).headers)
+
+
+@pytest.mark.parametrize("when", [True, Depends(over_limit), "over_limit", Unhashable()])
 def test_condition_is_a_function(when: Any, guard: StepUpGuard) -> None:
     """Whatever cannot be asked is found where it is declared."""
-    if isinstance(when, partial):
-        assert RequireStepUp(guard, when=when).when is when
-        return
     with pytest.raises(ConfigurationError, match="when is a function that returns True or False"):
         RequireStepUp(guard, when=when)
 

@@ -1,11 +1,10 @@
 """`when=`: a policy that only some requests must meet."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Form, Request
+from fastapi import Depends, FastAPI, Form, Request
 from pydantic import BaseModel
 from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient, WebSocketDenialResponse
@@ -277,65 +276,6 @@ def test_challenge_names_it_only_where_the_condition_said_yes(
 
     assert problem.json()["max_age"] == 300
     assert ("amr" in problem.json()) == (is_yes and not is_inner)
-
-
-def mismatched(guard: StepUpGuard, where: str) -> Callable[[], object]:
-    """Return what finds out that condition and route name the body differently."""
-    required = Depends(RequireStepUp(guard, when=over_limit))
-    app = FastAPI()
-    install(app, guard)
-    router = APIRouter(route_class=StepUpRoute) if where == "class" else APIRouter()
-
-    def pay(payment: Transfer) -> int:
-        return payment.amount
-
-    def add() -> None:
-        router.post("/pay", dependencies=[required])(pay)
-
-    if where == "class":
-        return add
-    add()
-    app.include_router(router)
-    return lambda: TestClient(app).post("/pay")
-
-
-@pytest.mark.parametrize("where", ["install", "class"])
-def test_other_name_for_the_body_stops_the_start(where: str, guard: StepUpGuard) -> None:
-    """FastAPI would expect both in one object, and every client would get 422."""
-    start = mismatched(guard, where)
-
-    with pytest.raises(
-        ConfigurationError,
-        match=r"over_limit, given as when= at /pay, calls the body 'transfer', the route 'payment'",
-    ):
-        start()
-
-
-def test_conditions_that_name_the_body_differently_stop_the_start(guard: StepUpGuard) -> None:
-    """Two conditions of one route have to agree as well."""
-
-    def other(payment: Transfer) -> bool:
-        return payment.amount > 5
-
-    app = FastAPI(dependencies=[Depends(RequireStepUp(guard, when=over_limit))])
-    install(app, guard)
-    app.post("/pay", dependencies=[Depends(RequireStepUp(guard, when=other))])(lambda: "done")
-
-    with pytest.raises(
-        ConfigurationError, match=r"other, .* calls the body 'payment', the route 'tra"
-    ):
-        TestClient(app).post("/pay")
-
-
-def test_body_of_the_condition_alone_is_fine(guard: StepUpGuard, descope: DescopeEmulator) -> None:
-    """The condition's body is then the route's."""
-    app = guarded_by(RequireStepUp(guard, when=over_limit))
-    install(app, guard)
-    response = TestClient(app).post(
-        "/pay", json={"amount": 1}, headers=descope.sign_in(ANN).headers
-    )
-
-    assert response.status_code == 200
 
 
 def test_inventory_says_when(guard: StepUpGuard) -> None:

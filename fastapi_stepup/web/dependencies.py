@@ -149,7 +149,8 @@ class RequireStepUp(RequireSession):
         guard: The guard that decides.
         max_age: Longest age of the step-up; see `StepUpPolicy`.
         amr: Authentication methods, any one of which must have been used.
-        policy: A ready policy, instead of *max_age* and *amr*.
+        acr: Authentication context classes, any one of which is enough.
+        policy: A ready policy, instead of *max_age*, *amr* and *acr*.
         when: A dependency that says whether this request needs the step-up; by default each does.
 
     Raises:
@@ -165,13 +166,14 @@ class RequireStepUp(RequireSession):
         *,
         max_age: Duration | None = None,
         amr: Iterable[str] | str = (),
+        acr: Iterable[str] | str = (),
         policy: StepUpPolicy | None = None,
         when: Callable[..., Any] | None = None,
     ) -> None:
         if policy is None:
-            policy = StepUpPolicy(max_age=max_age, amr=amr)
-        elif not isinstance(policy, StepUpPolicy) or max_age is not None or amr:
-            msg = "Give RequireStepUp either policy=StepUpPolicy(…) or max_age and amr."
+            policy = StepUpPolicy(max_age=max_age, amr=amr, acr=acr)
+        elif not isinstance(policy, StepUpPolicy) or max_age is not None or amr or acr:
+            msg = "Give RequireStepUp either policy=StepUpPolicy(…) or max_age, amr and acr."
             raise ConfigurationError(msg)
         self._set(guard, policy, when)
         if when is None and type(self).__call__ is RequireStepUp.__call__:

@@ -61,7 +61,9 @@ def test_session_is_enough_where_only_a_session_is_asked(
 def test_step_up_is_asked_with_the_policy_of_the_arguments(
     guard: StepUpGuard, descope: DescopeEmulator
 ) -> None:
-    """`max_age` and `amr` become the policy that the challenge names."""
+    """`max_age`, `amr` and `acr` become the policy that the challenge names."""
+    asked = RequireStepUp(guard, max_age="5m", amr="sms", acr=["phr", "phrh"])
+    assert asked.policy == StepUpPolicy(max_age=300, amr=["sms"], acr=["phr", "phrh"])
     app = FastAPI()
 
     @app.get("/pay", dependencies=[Depends(RequireStepUp(guard, max_age="5m", amr="sms"))])
@@ -303,6 +305,7 @@ def test_something_else_than_a_guard_is_a_configuration_error(
     [
         pytest.param({"policy": StepUpPolicy(), "max_age": 0}, id="policy-and-max-age"),
         pytest.param({"policy": StepUpPolicy(), "amr": "sms"}, id="policy-and-amr"),
+        pytest.param({"policy": StepUpPolicy(), "acr": "phr"}, id="policy-and-acr"),
         pytest.param({"policy": "5m"}, id="policy-of-another-type"),
     ],
 )

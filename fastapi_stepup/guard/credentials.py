@@ -124,8 +124,12 @@ class CredentialReader(SetOnce):
 
     def token(self, connection: HTTPConnection) -> str:
         """Return the session token alone; raises as `read`."""
-        token = self._authorization(connection)
-        return self.read(connection).token if token is None else token
+        # The short way is `read` without the Credential: not for a `read` of a subclass.
+        if type(self).read is CredentialReader.read:
+            token = self._authorization(connection)
+            if token is not None:
+                return token
+        return self.read(connection).token
 
     def refresh_token(self, connection: HTTPConnection) -> str | None:
         """Return the refresh token in the refresh cookie, if there is one.

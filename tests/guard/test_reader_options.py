@@ -160,3 +160,28 @@ def test_reader_without_other_schemes_ignores_none(field: str) -> None:
     assert (reader.header, reader.other_schemes) == ("authorization", frozenset())
     assert reader.safe_methods == {"GET", "HEAD", "OPTIONS", "TRACE"}
     assert read(reader, connection(("authorization", f"Basic {field}"))) is NONE
+
+
+@pytest.mark.anyio
+async def test_a_reader_of_its_own_is_asked_for_a_header_token_too(
+    descope: DescopeEmulator,
+) -> None:
+    """Its `read` may refuse what the plain reader takes."""
+
+    class Picky(CredentialReader):
+        """A reader that takes no bearer tokens without a mark of the gateway."""
+
+        def read(self, connection: HTTPConnection) -> Credential:
+            if "x-gateway" not in connection.headers:
+                raise errors.Unauthenticated
+            return super().read(connection)
+
+    guard = StepUpGuard.for_descope(
+        descope.project_id, transport=descope.transport, credentials=Picky()
+    )
+    bearer = ("authorization", f"Bearer {descope.step_up('ann@example.com').session_token}")
+
+    with pytest.raises(errors.Unauthenticated):
+        await guard.authorize(connection(bearer))
+    claims = await guard.authorize(connection(bearer, ("x-gateway", "1")))
+    assert claims.subject

@@ -62,13 +62,6 @@ def paths_of(connection: HTTPConnection, *names: str) -> tuple[str, ...] | None:
     return found
 
 
-def path_as_written(connection: HTTPConnection) -> str | None:
-    """Return the path of *connection* as `paths_of` writes it."""
-    scope = connection.scope
-    root = scope.get("app_root_path", scope.get("root_path", ""))
-    return _of_this_host(root, _below(root, scope["path"]))
-
-
 def _nearest(
     scope: Mapping[str, Any], app: Any, root: str, names: Collection[str]
 ) -> tuple[str, ...] | None:
@@ -108,11 +101,16 @@ def _templates(
             yield _Template(route.name, prefix + route.path_format, convertors + own)
 
 
-def routes_in(app: Any) -> Iterable[Any]:
-    """Yield the routes of *app*, through middleware around it and included routers in it."""
+def router_in(app: Any) -> Any:
+    """Return what has routes inside of the middleware *app*: an app or a router, or `None`."""
     while app is not None and not hasattr(app, "routes"):
         app = getattr(app, "app", None)
-    for route in getattr(app, "routes", None) or ():
+    return app
+
+
+def routes_in(app: Any) -> Iterable[Any]:
+    """Yield the routes of *app*, through middleware around it and included routers in it."""
+    for route in getattr(router_in(app), "routes", None) or ():
         # FastAPI keeps an included router as one route, since 0.13x; its routes have prefixes.
         contexts = getattr(route, "effective_route_contexts", None)
         if contexts is None:

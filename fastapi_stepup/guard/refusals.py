@@ -15,7 +15,8 @@ from fastapi_stepup.challenge import Challenge
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError, StepUpError, StepUpRequired
 from fastapi_stepup.events import ReportOnly
-from fastapi_stepup.guard.paths import path_as_written, paths_of
+from fastapi_stepup.guard.paths import router_in
+from fastapi_stepup.guard.route_policies import route_ahead
 from fastapi_stepup.guard.step_up_endpoints import StepUpEndpoints
 from fastapi_stepup.policy.policy import StepUpPolicy
 
@@ -72,17 +73,25 @@ class Refusals(SetOnce):
         done. The routes themselves ask for a session. Goes by the route that serves the request, so
         it is false wherever routing is still to come.
         """
-        route = connection.scope.get("route")
-        return any(endpoints.has(route) for endpoints in self._endpoints)
+        return self._is_helper(connection.scope.get("route"))
 
-    def is_step_up_path(self, connection: HTTPConnection) -> bool:
-        """Return whether the path of *connection* is that of a mounted helper route.
+    def will_lead_to_step_up(self, connection: HTTPConnection, app: object) -> bool:
+        """Return whether *app* will serve *connection* by a mounted helper route.
 
         For entry points that decide before routing; see `leads_to_step_up`.
+
+        Args:
+            connection: The request, as *app* gets it.
+            app: The app behind the entry point, or middleware around it.
         """
-        own = path_as_written(connection)
-        paths = (paths_of(connection, *endpoints.names) for endpoints in self._endpoints)
-        return any(own in found for found in paths if found is not None)
+        scope = connection.scope
+        # Not the app in the scope below a mount: it may be the one outside of the mount.
+        if router_in(app) is None and "router" not in scope:
+            app = scope.get("app")
+        return self._is_helper(route_ahead(scope, app))
+
+    def _is_helper(self, route: object) -> bool:
+        return any(endpoints.has(route) for endpoints in self._endpoints)
 
     def shaped(
         self,

@@ -12,7 +12,7 @@ from starlette.routing import Host, Match, Mount
 
 from fastapi_stepup.guard.conditions import Conditional
 from fastapi_stepup.guard.markers import marked
-from fastapi_stepup.guard.paths import routes_in
+from fastapi_stepup.guard.paths import router_in, routes_in
 from fastapi_stepup.policy.policy import StepUpPolicy
 
 RULES_SCOPE_KEY: Final = "fastapi_stepup.rules"
@@ -42,7 +42,7 @@ def policies_of_route(connection: HTTPConnection, guard: object) -> tuple[StepUp
     """
     scope = connection.scope
     kept = scope.get(RULES_SCOPE_KEY, {}).get(guard, ())
-    route = _matched_route(scope) if "route" in scope else _route_ahead(scope)
+    route = _serving_route(scope)
     asked = [
         *(each for each in kept if isinstance(each, StepUpPolicy)),
         *_of_dependencies(route, guard, kept),
@@ -51,18 +51,33 @@ def policies_of_route(connection: HTTPConnection, guard: object) -> tuple[StepUp
     return tuple(dict.fromkeys(asked))
 
 
-def _matched_route(scope: Mapping[str, Any]) -> Any:
+def _serving_route(scope: Mapping[str, Any]) -> Any:
     """Return the route that serves *scope*, with the dependencies of routers that include it."""
-    route = scope["route"]
+    route = scope.get("route")
+    if route is None:
+        return route_ahead(scope, scope.get("app"))
+    if isinstance(route, (Mount, Host)):
+        return route_ahead(scope, route.app)
     # FastAPI 0.137 and later: a route as it is where a router was included.
     context = scope.get("fastapi", {}).get("effective_route_context")
     return context if context is not None and context.original_route is route else route
 
 
-def _route_ahead(scope: Mapping[str, Any]) -> Any:
-    """Return the route that will serve *scope*, or `None`."""
-    app, scope = scope.get("app"), dict(scope)
+def route_ahead(scope: Mapping[str, Any], app: Any) -> Any:
+    """Return the route of *app* that will serve *scope*, or `None`.
+
+    - Respects the method, the order of the routes, mounts and hosts.
+    - Does not see a middleware below that changes the path.
+
+    Args:
+        scope: The connection as *app* gets it.
+        app: The app, or middleware around it.
+    """
+    scope = dict(scope)
     for _ in range(_DEEPEST):
+        app = router_in(app)
+        if getattr(app, "root_path", ""):
+            scope["root_path"] = app.root_path  # as FastAPI does
         for route in routes_in(app):
             match, child = route.matches(scope)
             if match is Match.FULL:
@@ -78,10 +93,10 @@ def _route_ahead(scope: Mapping[str, Any]) -> Any:
 def _of_dependencies(route: Any, guard: object, kept: tuple[object, ...]) -> Iterator[StepUpPolicy]:
     provider = getattr(route, "dependency_overrides_provider", None)
     overrides = getattr(provider, "dependency_overrides", None) or {}
-    waiting = [getattr(route, "dependant", None)]
+    waiting = [*reversed(getattr(getattr(route, "dependant", None), "dependencies", ()))]
     while waiting:
         dependant: Any = waiting.pop()
-        if dependant is None or dependant.call in overrides:
+        if overrides and dependant.call in overrides:
             continue
         # `RequireSession` is of a layer above; it is known by what it has.
         policy = getattr(dependant.call, "policy", None)

@@ -123,12 +123,13 @@ class StepUpMiddleware(SetOnce):
                 await authorize_or_report(self.guard, connection, policy)
         except (StepUpError, WebSocketException) as error:
             # Asked for at the helper routes, a step-up could never be done: a session suffices.
-            if isinstance(error, StepUpRequired) and self.guard.refusals.is_step_up_path(
-                connection
-            ):
+            if isinstance(error, StepUpRequired) and self._leads_to_step_up(connection):
                 return None
             return error
         return None
+
+    def _leads_to_step_up(self, connection: HTTPConnection) -> bool:
+        return self.guard.refusals.will_lead_to_step_up(connection, self.app)
 
     async def _without_conditions(
         self, connection: HTTPConnection, required: tuple[Protection, ...]

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, WebSocket
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import ASGIApp
 
@@ -23,6 +23,7 @@ from fastapi_stepup import (
     install,
     requires_step_up,
 )
+from fastapi_stepup.guard.route_policies import policies_of_route
 from fastapi_stepup.testing import DescopeEmulator
 
 RECENT = StepUpPolicy(max_age="5m")
@@ -229,6 +230,44 @@ def test_other_guards_and_other_routes_are_left_out(
         problem = problem_of(client.request(method, path, headers=descope.sign_in(ANN).headers))
         assert problem["max_age"] == 300
         assert "amr" not in problem
+
+
+def test_the_route_below_a_mount_is_named(guard: StepUpGuard, descope: DescopeEmulator) -> None:
+    """A mount in the scope is not the route yet that serves the request."""
+    sub = FastAPI()
+    sub.post("/pay", dependencies=[Depends(RequireStepUp(guard, policy=PASSKEY))])(handler)
+    mount = Mount("/sub", sub)
+    app = Starlette(routes=[mount])
+    scope = Request(
+        {"type": "http", "method": "POST", "path": "/sub/pay", "headers": [], "app": app}
+    ).scope
+    scope.update(route=mount, root_path="/sub")
+
+    assert policies_of_route(Request(scope), guard) == (PASSKEY,)
+
+
+class Unhashable:
+    """An endpoint that is no key of a mapping."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    async def __call__(self) -> str:
+        """Answer."""
+        return "data"
+
+
+@pytest.mark.parametrize("overrides", [{}, {handler: handler}])
+def test_an_endpoint_need_not_be_hashable(
+    overrides: dict[Any, Any], guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """No override can replace an endpoint, so it is not looked up among them."""
+    app = FastAPI()
+    app.post("/pay", dependencies=[Depends(RequireStepUp(guard, policy=RECENT))])(Unhashable())
+    app.dependency_overrides.update(overrides)
+
+    problem = problem_of(TestClient(app).post("/pay", headers=descope.sign_in(ANN).headers))
+
+    assert problem["max_age"] == 300
 
 
 def test_too_many_alternatives_to_name_are_asked_one_after_the_other(

@@ -18,6 +18,7 @@ from fastapi_stepup.errors import (
     SubjectMismatch,
 )
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.guard.request_state import kept_token
 from fastapi_stepup.providers.descope.requests import KeptClaims
 from fastapi_stepup.providers.descope.responses import DescopeTokens, DescopeUser
 from fastapi_stepup.router.cookies import CookieWriter
@@ -81,7 +82,9 @@ class StepUpFlow:
         Raises:
             InvalidRequest: The refresh cookie comes twice.
         """
-        source = self.guard.credentials.read(request).source
+        # A token that the app gave to `authorize` came in neither.
+        is_given = kept_token(request, self.guard) is not None
+        source = "body" if is_given else self.guard.credentials.read(request).source
         caller = Caller(claims, session_by="cookie" if source == "cookie" else "body")
         token = self._refresh_token(request, body)
         if token is None:

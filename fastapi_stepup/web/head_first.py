@@ -1,6 +1,6 @@
 """StepUpRoute: refuse a request before its body is read."""
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fastapi_stepup.errors import Unauthenticated
 from fastapi_stepup.web.body_names import check_body_names
 from fastapi_stepup.web.dependencies import RequireSession, RequireStepUp
 
@@ -86,15 +87,23 @@ class HeadFirst:
 async def authorize_from_head(scope: Scope) -> None:
     """Ask all that the dependencies of the matched route ask, without the request's body.
 
+    A caller without a token is left to the dependency where an earlier one takes the request: that
+    one may call `guard.authorize(request, token=…)`.
+
     Raises:
         StepUpError: The refusal.
     """
     request = Request(scope)
-    for required in _required(scope):
+    for required, may_get_token in _required(scope):
         guard = required.guard
         # The dependency asks again: it reports what is only reported, and knows the condition.
         is_open = guard.report_only or required.when is not None
-        await guard.authorize(request, None if is_open else required.policy)
+        try:
+            await guard.authorize(request, None if is_open else required.policy)
+        except Unauthenticated:
+            if may_get_token:
+                return
+            raise
 
 
 def _matched_route(scope: Scope) -> Any:
@@ -105,17 +114,26 @@ def _matched_route(scope: Scope) -> Any:
     return context if context is not None and context.original_route is route else route
 
 
-def _required(scope: Scope) -> Iterator[RequireSession]:
+def _required(scope: Scope) -> Iterator[tuple[RequireSession, bool]]:
+    """Yield what asks for a session, and whether a dependency ahead of it may supply the token."""
     route = _matched_route(scope)
     provider = getattr(route, "dependency_overrides_provider", None)
     overrides = getattr(provider, "dependency_overrides", None) or {}
-    waiting = [getattr(route, "dependant", None)]
-    while waiting:
-        dependant: Any = waiting.pop()
-        if dependant is None or dependant.call in overrides:
+    may_get_token = False
+    for dependant in _called(getattr(route, "dependant", None), overrides):
+        if overrides and dependant.call in overrides:
+            may_get_token = True  # its replacement may take anything
             continue
         call = dependant.call
         if isinstance(call, RequireSession) and type(call).__call__ in _DECIDED_HERE:
-            yield call
-        # Popped from the end, so in the order in which FastAPI runs them.
-        waiting.extend(reversed(dependant.dependencies))
+            yield call, may_get_token
+        elif dependant.request_param_name or dependant.http_connection_param_name:
+            may_get_token = True
+
+
+def _called(dependant: Any, overrides: Mapping[Any, Any]) -> Iterator[Any]:
+    """Yield the dependencies below *dependant* in the order in which FastAPI calls them."""
+    for each in getattr(dependant, "dependencies", ()):
+        if not overrides or each.call not in overrides:
+            yield from _called(each, overrides)
+        yield each

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from fastapi_stepup import install, stepup_router
+from fastapi_stepup import StepUpGuard, install, stepup_router
 from fastapi_stepup.errors import StepUpError
 from fastapi_stepup.testing import DescopeEmulator, SigningKey, Tokens
 from tests.support.step_up_methods import (
@@ -266,3 +266,20 @@ def test_refusal_without_any_handler_is_raised(ann: Person) -> None:
 
     assert response.status_code == 422
     assert dict(response.headers).items() >= SAFE_HEADERS.items()
+
+
+def test_a_token_that_the_app_supplies_is_the_session(descope: DescopeEmulator) -> None:
+    """It came in no header field, so the reply gives its successor in the body."""
+    guard = StepUpGuard.for_descope(descope.project_id, transport=descope.transport)
+
+    async def supply(request: Request) -> None:
+        await guard.authorize(request, token=request.headers["x-token"])
+
+    app = FastAPI(dependencies=[Depends(supply)])
+    install(app, guard)
+    app.include_router(stepup_router(guard))
+    client = TestClient(app, headers={"x-token": descope.sign_in(ANN).session_token})
+
+    response = client.post("/step-up/otp/start", json={"delivery": "email"})
+
+    assert refusal_of(response) == (400, "refresh_token_required")

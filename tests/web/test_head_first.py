@@ -314,3 +314,74 @@ def test_a_long_answer_outlives_its_step_up(descope: DescopeEmulator) -> None:
         response = TestClient(app).get("/report", headers=descope.step_up(ANN).headers)
 
     assert (response.status_code, response.text) == (200, "all of it")
+
+
+class Unhashable:
+    """An endpoint that is no key of a mapping."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    async def __call__(self, item: dict[str, int]) -> dict[str, int]:
+        """Answer with the JSON body."""
+        return item
+
+
+@pytest.mark.parametrize("overrides", [{}, {take: take}])
+@pytest.mark.parametrize("build", [on_its_router, installed])
+def test_an_endpoint_need_not_be_hashable(
+    build: Callable[..., FastAPI],
+    overrides: dict[Any, Any],
+    guard: StepUpGuard,
+    descope: DescopeEmulator,
+) -> None:
+    """No override can replace an endpoint, so it is not looked up among them."""
+    app = build(guard, Unhashable())
+    app.dependency_overrides.update(overrides)
+
+    response = TestClient(app).post("/upload", json={"a": 1}, headers=descope.step_up(ANN).headers)
+
+    assert response.json() == {"a": 1}
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_an_earlier_dependency_may_supply_the_token(
+    *, is_replaced: bool, guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """The token is in no header field, so the head alone says nothing about the caller."""
+
+    async def from_form(request: Request) -> None:
+        token = str((await request.form())["token"])
+        await guard.authorize(request, token=token)
+
+    def nothing() -> None:
+        """Stand for what is replaced."""
+
+    asked = nothing if is_replaced else from_form
+    app = FastAPI(dependencies=[Depends(asked), Depends(RequireStepUp(guard))])
+    app.post("/upload")(upload)
+    install(app, guard)
+    if is_replaced:
+        app.dependency_overrides[nothing] = from_form
+    client = TestClient(app)
+    files = {"file": ("a", b"abc")}
+
+    plain, fresh = (make(ANN).session_token for make in (descope.sign_in, descope.step_up))
+
+    assert client.post("/upload", files=files, data={"token": fresh}).json() == 3
+    assert_step_up_challenge(client.post("/upload", files=files, data={"token": plain}))
+
+
+def test_a_later_dependency_changes_nothing(guard: StepUpGuard) -> None:
+    """Nor does one that does not see the request: no chunk is read before the refusal."""
+
+    def blind() -> None:
+        """Do nothing."""
+
+    def late(request: Request) -> None:
+        """Do nothing."""
+
+    app = FastAPI(dependencies=[Depends(blind), Depends(RequireStepUp(guard)), Depends(late)])
+    app.post("/upload")(upload)
+    install(app, guard)
+
+    assert send_upload(app, []) == (401, 0)

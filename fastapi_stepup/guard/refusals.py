@@ -13,7 +13,14 @@ from fastapi_stepup._log import logger
 from fastapi_stepup._options import flag
 from fastapi_stepup.challenge import Challenge
 from fastapi_stepup.claims import Claims
-from fastapi_stepup.errors import ConfigurationError, StepUpError, StepUpRequired
+from fastapi_stepup.errors import (
+    ConfigurationError,
+    InvalidToken,
+    RejectReason,
+    StepUpError,
+    StepUpRequired,
+    Unauthenticated,
+)
 from fastapi_stepup.events import ReportOnly
 from fastapi_stepup.guard.paths import router_in
 from fastapi_stepup.guard.route_policies import route_ahead
@@ -73,25 +80,37 @@ class Refusals(SetOnce):
         done. The routes themselves ask for a session. Goes by the route that serves the request, so
         it is false wherever routing is still to come.
         """
-        return self._is_helper(connection.scope.get("route"))
+        route = connection.scope.get("route")
+        return any(endpoints.has(route) for endpoints in self._endpoints)
 
-    def will_lead_to_step_up(self, connection: HTTPConnection, app: object) -> bool:
-        """Return whether *app* will serve *connection* by a mounted helper route.
+    def is_left_to_helper_route(
+        self, connection: HTTPConnection, error: Exception, app: object
+    ) -> bool:
+        """Return whether *app* will serve *connection* by a helper route that decides itself.
 
         For entry points that decide before routing; see `leads_to_step_up`.
 
+        - Each helper route decides itself where a step-up is required.
+        - One that finishes a step-up does so too where the session is missing or expired: it takes
+          the refresh token then.
+
         Args:
             connection: The request, as *app* gets it.
+            error: Why it would be refused.
             app: The app behind the entry point, or middleware around it.
         """
+        ran_out = is_without_session(error)
+        if not ran_out and not isinstance(error, StepUpRequired):
+            return False
         scope = connection.scope
         # Not the app in the scope below a mount: it may be the one outside of the mount.
         if router_in(app) is None and "router" not in scope:
             app = scope.get("app")
-        return self._is_helper(route_ahead(scope, app))
-
-    def _is_helper(self, route: object) -> bool:
-        return any(endpoints.has(route) for endpoints in self._endpoints)
+        route = route_ahead(scope, app)
+        return any(
+            endpoints.finishes(route) if ran_out else endpoints.has(route)
+            for endpoints in self._endpoints
+        )
 
     def shaped(
         self,
@@ -141,6 +160,13 @@ class Refusals(SetOnce):
             if member is not None:
                 return member
         return None
+
+
+def is_without_session(error: Exception) -> bool:
+    """Return whether *error* says that there is no session, or one that expired."""
+    if isinstance(error, InvalidToken):
+        return error.reason is RejectReason.EXPIRED
+    return isinstance(error, Unauthenticated)
 
 
 def can_be_answered(scope: Scope) -> bool:

@@ -25,6 +25,7 @@ class StepUpEndpoints:
         status_name: The name of the status route.
         flow_id: The Descope flow that front ends may run instead, if any.
         further_names: Names of further routes that a caller needs in order to step up.
+        finishing_names: Names of the routes that take a refresh token where the session ran out.
     """
 
     methods: tuple[str, ...]
@@ -32,6 +33,7 @@ class StepUpEndpoints:
     status_name: str
     flow_id: str | None = None
     further_names: tuple[str, ...] = ()
+    finishing_names: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -42,6 +44,10 @@ class StepUpEndpoints:
         """Return whether *route* is one of these."""
         name = getattr(route, "name", None)
         return name in self.names or name in self.further_names
+
+    def finishes(self, route: object) -> bool:
+        """Return whether *route* is one of these that decides itself where the session ran out."""
+        return getattr(route, "name", None) in self.finishing_names
 
     def methods_for(self, policy: StepUpPolicy | None, claims: Claims | None) -> tuple[str, ...]:
         """Return the methods by which the user of *claims* could come to meet *policy*.

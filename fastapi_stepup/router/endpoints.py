@@ -16,15 +16,10 @@ from starlette.types import Receive, Scope, Send
 
 from fastapi_stepup._log import logger
 from fastapi_stepup.claims import Claims
-from fastapi_stepup.errors import (
-    InvalidToken,
-    KeysUnavailable,
-    RejectReason,
-    StepUpError,
-    Unauthenticated,
-)
+from fastapi_stepup.errors import KeysUnavailable, StepUpError
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.markers import mark
+from fastapi_stepup.guard.refusals import is_without_session
 from fastapi_stepup.router.body import read_body
 from fastapi_stepup.router.flow import StepUpFlow, refuse_impersonated
 from fastapi_stepup.router.methods.base import MethodRoute
@@ -119,10 +114,8 @@ class SessionOrRefusal(RequireSession):
         """Authorize *connection*; FastAPI calls this."""
         try:
             return await super().__call__(connection)
-        except Unauthenticated as error:
-            return error.with_traceback(None)
-        except InvalidToken as error:
-            if error.reason is not RejectReason.EXPIRED:
+        except StepUpError as error:
+            if not is_without_session(error):
                 raise
             return error.with_traceback(None)
 

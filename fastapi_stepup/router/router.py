@@ -132,11 +132,13 @@ def stepup_router(
     )
     number = next(_numbers)
     uris: dict[str, dict[str, str]] = {}
+    finishing: list[str] = []
     for method in built:
         for route in method.routes():
             name = f"stepup{route.path.replace('/', '_')}_{number}"
             uris.setdefault(method.name, {})[route.uri] = name
             add_method_route(router, flow, route, name)
+            finishing += [name] if route.finishes else []
     status_name = f"stepup_status_{number}"
     add_status_routes(router, flow, built, status_name)
     guard.refusals.mount(
@@ -146,6 +148,7 @@ def stepup_router(
             status_name=status_name,
             flow_id=None if methods is None else flow_id,
             further_names=(f"{status_name}_head", f"{status_name}_post"),
+            finishing_names=tuple(finishing),
         )
     )
     router.routes.extend(asset_routes(prefix))

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from fastapi_stepup._immutable import SetOnce
-from fastapi_stepup.errors import ConfigurationError, StepUpError, StepUpRequired
+from fastapi_stepup.errors import ConfigurationError, StepUpError
 from fastapi_stepup.guard.conditions import Conditional, is_asked
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.refusals import POLICY_VIOLATION, can_be_answered
@@ -41,7 +41,8 @@ class StepUpMiddleware(SetOnce):
       `Cache-Control: private` to a reply to a session, where the app says nothing about caching.
     - Does not answer CORS preflights, which carry no token: put `CORSMiddleware` outside of it.
     - Does not open anything without *rules*, the documentation included. At the helper routes of
-      *guard* a session is enough where a policy asks for step-up, or it could never be done.
+      *guard* a session is enough where a policy asks for step-up, or it could never be done. Those
+      that finish a step-up decide themselves where the session ran out.
 
     Args:
         app: The app to protect.
@@ -123,13 +124,9 @@ class StepUpMiddleware(SetOnce):
                 await authorize_or_report(self.guard, connection, policy)
         except (StepUpError, WebSocketException) as error:
             # Asked for at the helper routes, a step-up could never be done: a session suffices.
-            if isinstance(error, StepUpRequired) and self._leads_to_step_up(connection):
-                return None
-            return error
+            is_left = self.guard.refusals.is_left_to_helper_route(connection, error, self.app)
+            return None if is_left else error
         return None
-
-    def _leads_to_step_up(self, connection: HTTPConnection) -> bool:
-        return self.guard.refusals.will_lead_to_step_up(connection, self.app)
 
     async def _without_conditions(
         self, connection: HTTPConnection, required: tuple[Protection, ...]

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fastapi_stepup import StepUpGuard, StepUpMiddleware, install, stepup_router
-from fastapi_stepup.testing import DescopeEmulator
+from fastapi_stepup.testing import DescopeEmulator, SigningKey
 from tests.support.exchange import ANN, exchange, scope_for
 
 SECRET = "SECRET"
@@ -124,3 +124,48 @@ def test_the_root_path_of_an_inner_app_counts(guard: StepUpGuard, descope: Desco
     token = descope.sign_in(ANN).session_token
 
     assert status_of(app, "POST", f"/sub{START}", token) == 401
+
+
+@pytest.mark.parametrize("has_expired_token", [False, True])
+def test_a_step_up_can_be_finished_after_the_session_ran_out(
+    *, has_expired_token: bool, guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """The refresh token says who it is; the start and other routes still need the session."""
+    app = with_helpers(guard)
+    app.add_middleware(StepUpMiddleware, guard=guard)
+    client = TestClient(app)
+    session = descope.sign_in(ANN)
+    started = client.post(
+        START,
+        headers=session.headers,
+        json={"delivery": "email", "refresh_token": session.refresh_token},
+    )
+    assert started.is_success
+    expired = descope.token(exp=1, iat=1)
+    client.headers.update({"Authorization": f"Bearer {expired}"} if has_expired_token else {})
+    proof = {
+        "delivery": "email",
+        "code": descope.outbox[-1].code,
+        "refresh_token": session.refresh_token,
+    }
+
+    assert client.post(START, json=proof).status_code == 401
+    assert client.post("/step-up/otp/verify/x", json=proof).status_code == 401
+    assert client.get("/step-up/otp/verify").status_code == 401
+    assert client.post("/step-up/otp/verify", json={}).status_code == 401
+    assert client.post("/step-up/otp/verify", json=proof).json()["stepped_up"] is True
+
+
+def test_a_forged_token_is_refused_at_once(guard: StepUpGuard, descope: DescopeEmulator) -> None:
+    """Only a session that is missing or expired is left to the route that finishes."""
+    app = with_helpers(guard)
+    app.add_middleware(StepUpMiddleware, guard=guard)
+    token = descope.token(key=SigningKey())
+
+    response = TestClient(app).post(
+        "/step-up/otp/verify",
+        headers={"Authorization": f"Bearer {token}"},
+        json={"refresh_token": descope.sign_in(ANN).refresh_token},
+    )
+
+    assert (response.status_code, response.json()["code"]) == (401, "invalid_token")

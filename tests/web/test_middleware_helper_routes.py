@@ -169,3 +169,14 @@ def test_a_forged_token_is_refused_at_once(guard: StepUpGuard, descope: DescopeE
     )
 
     assert (response.status_code, response.json()["code"]) == (401, "invalid_token")
+
+
+def test_a_public_helper_route_is_not_opened(guard: StepUpGuard) -> None:
+    """Without a session only the routes that finish a step-up are reached; a rule opens others."""
+    pages = ("https://shop.example/link",)
+    app = with_helpers(guard, stepup_router(guard, methods=["enchantedlink"], redirect_uris=pages))
+    app.add_middleware(StepUpMiddleware, guard=guard)
+
+    response = TestClient(app).post("/step-up/enchantedlink/verify", json={"token": "t"})
+
+    assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")

@@ -86,7 +86,11 @@ class Counters:
             # The key itself has been taken out: one that is known always has its place.
             if len(shard) >= self._shard_size:
                 return self._hit_sketch(key, amount, window, now)
-            left = _within(hits or b"", now)
+            if hits is None:
+                # Its earlier hits may be in the sketch, from before the shard had room again.
+                sketch = self._sketches.get((amount, window))
+                hits = b"" if sketch is None else sketch.hits(key, now)
+            left = _within(hits, now)
             if _total(left) >= amount:
                 shard.young[key] = left
                 ends: float = unpack_from("d", left)[0]
@@ -152,15 +156,8 @@ class _Sketch:
 
     def hit(self, key: bytes, amount: int, now: float) -> float | None:
         """Count once; return the seconds to wait when the limit is reached."""
-        if now >= self._ends:
-            is_idle = now >= self._ends + self._window
-            self._before = _cells() if is_idle else self._now
-            self._now = _cells()
-            self._ends = now + self._window
-        places = [
-            row * WIDTH + int.from_bytes(key[4 * row : 4 * row + 4], "big") % WIDTH
-            for row in range(ROWS)
-        ]
+        self._turn_over(now)
+        places = _places(key)
         current = min(self._now[place] for place in places)
         earlier = min(self._before[place] for place in places)
         if current + earlier >= min(amount, _FULL):
@@ -168,6 +165,31 @@ class _Sketch:
         for place in places:
             self._now[place] = max(self._now[place], current + 1)
         return None
+
+    def hits(self, key: bytes, now: float) -> bytes:
+        """Return the hits of *key* as they are kept apart, each with the latest end it can have."""
+        self._turn_over(now)
+        places = _places(key)
+        earlier = min(self._before[place] for place in places)
+        current = min(self._now[place] for place in places)
+        # The old generation was over when the young one began, a window before `_ends`.
+        kept = ((self._ends, earlier), (now + self._window, current))
+        return b"".join(_HIT.pack(ends, number) for ends, number in kept if number)
+
+    def _turn_over(self, now: float) -> None:
+        if now >= self._ends:
+            is_idle = now >= self._ends + self._window
+            self._before = _cells() if is_idle else self._now
+            self._now = _cells()
+            self._ends = now + self._window
+
+
+def _places(key: bytes) -> list[int]:
+    """Return the cell of *key* in each row."""
+    return [
+        row * WIDTH + int.from_bytes(key[4 * row : 4 * row + 4], "big") % WIDTH
+        for row in range(ROWS)
+    ]
 
 
 def _cells() -> "array[int]":

@@ -176,6 +176,27 @@ def test_flood_lifts_no_limit() -> None:
     assert passed(counters, "after", 5)
 
 
+@pytest.mark.parametrize("amount", [3, 40])
+def test_key_of_the_sketch_keeps_its_hits_when_there_is_room_again(amount: int) -> None:
+    """A shard that turns over gives no key a second share of the same window."""
+    clock = Clock()
+    counters = Counters(size=64, windows=[60], clock=clock)
+    for n in range(1_000):
+        passed(counters, n, amount)
+    clock.now += 50
+    names = [f"after {n}" for n in range(20)]
+    hits: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(300):
+        for name in names:
+            hits[name] += [clock.now for _ in range(amount) if passed(counters, name, amount)]
+        clock.now += 1
+
+    for times in hits.values():
+        for start in times:
+            assert sum(start <= hit < start + 60 for hit in times) <= amount
+    assert all(len(times) >= 2 * amount for times in hits.values())
+
+
 def test_overflow_says_how_long_to_wait() -> None:
     """Until the sketch starts a new window, a second at least."""
     clock = Clock()

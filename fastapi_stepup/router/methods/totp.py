@@ -21,10 +21,10 @@ class TOTP(StepUpMethod, name="totp"):
                 "/totp/verify",
                 "verify_uri",
                 TOTPVerify,
+                # Not `finishes`: nothing was begun, and the refresh token has no tenant to keep.
                 SteppedUpSession,
                 self.verify,
                 "Exchange an authenticator code for a stepped-up session",
-                finishes=True,
             )
         ]
 

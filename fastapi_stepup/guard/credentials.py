@@ -131,6 +131,16 @@ class CredentialReader(SetOnce):
                 return token
         return self.read(connection).token
 
+    def has_token_field(self, connection: HTTPConnection) -> bool:
+        """Return whether the header field of the session token is there, usable or not.
+
+        A field with one of `other_schemes` counts as absent.
+        """
+        return any(
+            _scheme(field) not in self.other_schemes
+            for field in _fields(connection, self._field_name)
+        )
+
     def refresh_token(self, connection: HTTPConnection) -> str | None:
         """Return the refresh token in the refresh cookie, if there is one.
 

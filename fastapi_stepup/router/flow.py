@@ -119,7 +119,7 @@ class StepUpFlow:
             claims,
             has_session=False,
             # The browser drops a session cookie when it runs out, so its absence says nothing.
-            session_by="body" if "authorization" in request.headers else way,
+            session_by="body" if self.guard.credentials.has_token_field(request) else way,
             refresh_by=way,
             refresh_token=token,
         )

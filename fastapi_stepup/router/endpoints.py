@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from fastapi_stepup._log import logger
 from fastapi_stepup.claims import Claims
-from fastapi_stepup.errors import KeysUnavailable, StepUpError
+from fastapi_stepup.errors import KeysUnavailable, RevocationUnavailable, StepUpError
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.markers import mark
 from fastapi_stepup.guard.refusals import is_without_session
@@ -213,11 +213,12 @@ async def _without_session(
         StepUpError: It is *refusal* where the refresh token does not help: who has no session
             learns nothing about the body.
         KeysUnavailable: The refresh token cannot be verified at the moment.
+        RevocationUnavailable: The app's own revocation check failed.
     """
     try:
         body = await read_body(request, route.body)
         return await flow.caller_by_refresh_token(request, body), body
-    except KeysUnavailable:
+    except (KeysUnavailable, RevocationUnavailable):
         raise
     except StepUpError:
         pass

@@ -1,5 +1,6 @@
 """StepUpFlow: who the caller is, limits, and the end of a step-up; shared by all methods."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -143,8 +144,14 @@ class StepUpFlow:
     async def attempt(self, request: Request, caller: Caller) -> Identity:
         """Identify the caller, and count a code that is about to be tried; raises as `begin`."""
         refresh_token = await self._own_refresh_token(caller)
-        await self._count_try(request, caller.user_id)
-        return await self._identity(caller, refresh_token)
+        if caller.has_session:
+            await self._count_try(request, caller.user_id)
+            return await self._identity(caller, refresh_token)
+        # A revoked refresh token must not spend the tries of its user: Descope is asked first.
+        await self._count_try(request, _name_of(refresh_token))
+        identity = await self._identity(caller, refresh_token)
+        await self._count_try(None, caller.user_id)
+        return identity
 
     async def redeem(self, request: Request, caller: Caller) -> None:
         """Count a proof that is about to be tried and names its user itself.
@@ -157,8 +164,10 @@ class StepUpFlow:
             InvalidToken: The session ran out, and Descope no longer honours the refresh token.
             SubjectMismatch: The session ran out, and the refresh token is another user's.
         """
-        await self._count_try(request, await self._counted_as(caller))
-        await self._confirm(caller)
+        if caller.has_session:
+            await self._count_try(request, await self._counted_as(caller))
+        else:
+            await self.attempt(request, caller)
 
     async def poll(self, caller: Caller) -> None:
         """Count a question to Descope that neither sends nor tries anything.
@@ -168,9 +177,13 @@ class StepUpFlow:
             InvalidToken: As `redeem`.
             SubjectMismatch: As `redeem`.
         """
-        if self.limiter is not None:
-            await self.limiter.count_poll(subject=await self._counted_as(caller))
-        await self._confirm(caller)
+        if caller.has_session:
+            await self._count_poll(await self._counted_as(caller))
+            return
+        refresh_token = await self._own_refresh_token(caller)
+        await self._count_poll(_name_of(refresh_token))
+        await self._identity(caller, refresh_token)
+        await self._count_poll(caller.user_id)
 
     async def redeem_publicly(self, request: Request) -> None:
         """Count a proof that an unknown caller is about to try.
@@ -191,8 +204,7 @@ class StepUpFlow:
             SubjectMismatch: It belongs to another user.
         """
         refresh_token = await self._own_refresh_token(caller)
-        if self.limiter is not None:
-            await self.limiter.count_poll(subject=caller.user_id)
+        await self._count_poll(caller.user_id)
         return (await self._identity(caller, refresh_token)).user
 
     def refuse_unusable(self, user: DescopeUser) -> None:
@@ -253,20 +265,28 @@ class StepUpFlow:
             return f"session {caller.user_id}"
         return caller.user_id
 
-    async def _count_try(self, request: Request, subject: str) -> None:
+    async def _count_try(self, request: Request | None, subject: str) -> None:
+        """Count a try of *subject*, and of the address of *request* unless it was counted."""
         if self.limiter is not None:
-            await self.limiter.count_try(subject=subject, address=self.limiter.address_of(request))
+            address = None if request is None else self.limiter.address_of(request)
+            await self.limiter.count_try(subject=subject, address=address)
 
-    async def _confirm(self, caller: Caller) -> None:
-        """Ask Descope whether it still honours the refresh token that stands for a session."""
-        if not caller.has_session and caller.refresh_token is not None:
-            await self._identity(caller, caller.refresh_token)
+    async def _count_poll(self, subject: str) -> None:
+        if self.limiter is not None:
+            await self.limiter.count_poll(subject=subject)
 
     async def _identity(self, caller: Caller, refresh_token: str) -> Identity:
         user = await self.guard.descope.me(refresh_token)
         if user.user_id != caller.user_id:
             raise SubjectMismatch
         return Identity(user, refresh_token, KeptClaims.of(caller.claims))
+
+
+def _name_of(refresh_token: str) -> str:
+    """Return the name under which a verified refresh token counts."""
+    # Without the signature: the same one can be written in several ways.
+    signed = refresh_token.rpartition(".")[0]
+    return f"refresh {hashlib.sha256(signed.encode()).hexdigest()}"
 
 
 def refuse_impersonated(claims: Claims) -> None:

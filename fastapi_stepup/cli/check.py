@@ -11,7 +11,7 @@ from typing import Final, Literal
 import httpx
 from starlette.applications import Starlette
 
-from fastapi_stepup._http import HTTPClient, HTTPFailure, HTTPRequest
+from fastapi_stepup._http import HTTPFailure, HTTPRequest
 from fastapi_stepup.cli.loading import guards_of, load
 from fastapi_stepup.cli.output import Report, Row, Section, Style, in_words
 from fastapi_stepup.cli.routes import routes_of
@@ -83,7 +83,7 @@ def check_setup(
             looked_at = []
     for guard in looked_at:
         findings.append(Finding("project", "good", f"{guard.project_id} at {guard.base_url}"))
-        findings += asyncio.run(_keys(guard, transport, clock))
+        findings += asyncio.run(_keys(guard, clock))
     if redis_url is not None:
         findings.append(_redis(redis_url))
     return _report(findings)
@@ -104,14 +104,11 @@ def _report(findings: list[Finding]) -> Report:
     return Report((Section("Check", ("subject", "", ""), rows),), data, summary, found=bool(bad))
 
 
-async def _keys(
-    guard: StepUpGuard, transport: httpx.AsyncBaseTransport | None, clock: Callable[[], float]
-) -> list[Finding]:
+async def _keys(guard: StepUpGuard, clock: Callable[[], float]) -> list[Finding]:
     """Fetch the key set once by hand, for its `Date` and its speed, and once as the guard does."""
-    http = HTTPClient(transport)
     started, earliest = time.monotonic(), clock()
     try:
-        response = await http.send(HTTPRequest("GET", guard.keys.url))
+        response = await guard.descope.http.send(HTTPRequest("GET", guard.keys.url))
     except HTTPFailure as failure:
         return [Finding("keys", "bad", _ADVICE.get(failure.reason, _NO_KEY_SET))]
     took = time.monotonic() - started

@@ -23,5 +23,5 @@ def start() -> int:
         sys.stderr.write(_MISSING)
         return WRONG_USAGE
     # An option with an optional value, which Typer does not have.
-    app([_ALL if argument == f"{_MUTATING}=all" else argument for argument in sys.argv[1:]])
-    return 0
+    given = [_ALL if argument == f"{_MUTATING}=all" else argument for argument in sys.argv[1:]]
+    return int(app(given) or 0)

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fastapi_stepup import StepUpGuard, StepUpPolicy
+from fastapi_stepup.cli import inspect as inspecting
 from fastapi_stepup.cli.inspect import CHECKS, inspect_token, policy_from
 from fastapi_stepup.cli.main import app
 from fastapi_stepup.cli.output import Report
@@ -252,3 +253,25 @@ def test_age_counts_from_auth_time(guard: StepUpGuard, descope: DescopeEmulator)
     report = inspect_token(token, guard=guard, policies=("max_age=5m",))
 
     assert report.data["policies"][0]["until"] == now + 100
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_exit_status_says_whether_the_token_is_good(
+    found: bool,  # noqa: FBT001  # a parameter of the test
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A script can ask: 0 for a token that passes, 1 for one that does not."""
+    report = Report((), {}, found=found)
+    monkeypatch.setattr(inspecting, "inspect_token", lambda *_, **__: report)
+
+    assert CliRunner().invoke(app, ["inspect"], input="x").exit_code == int(found)
+
+
+def test_time_that_is_none_is_said(descope: DescopeEmulator) -> None:
+    """A hostile number ends no command."""
+    result = CliRunner().invoke(
+        app, ["inspect"], input=descope.token(exp=1e300), env={"DESCOPE_PROJECT_ID": ""}
+    )
+
+    assert result.exit_code == 0
+    assert "no time" in result.output

@@ -9,8 +9,10 @@ from fastapi import FastAPI
 from typer.testing import CliRunner
 
 from fastapi_stepup import StepUpPolicy
+from fastapi_stepup.cli import routes
 from fastapi_stepup.cli.loading import LoadingFailed, load
 from fastapi_stepup.cli.main import app
+from fastapi_stepup.cli.output import Report, show
 from fastapi_stepup.cli.start import start
 from tests.cli import apps
 
@@ -133,3 +135,24 @@ def test_error_of_the_module_itself_is_shown(tmp_path: Path) -> None:
 def test_policy_is_said_in_words(access: StepUpPolicy, words: str) -> None:
     """Short enough for a table."""
     assert str(access) == words
+
+
+def test_app_in_a_process_without_guards_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says how to make one."""
+    monkeypatch.setattr(routes, "guards", list)
+    status, output = run("routes", "tests.cli.apps:app")
+
+    assert (status, "StepUpGuard.for_descope" in output) == (2, True)
+
+
+def test_package_is_named_by_its_init_file() -> None:
+    """A folder with `__init__.py` is the package, not a module in it."""
+    with pytest.raises(LoadingFailed, match=r"'tests\.cli' has no 'app'"):
+        load(str(HERE / "__init__.py"))
+
+
+def test_report_without_a_summary_ends_with_its_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    """There is no empty line."""
+    show(Report((), {}), as_json=False)
+
+    assert capsys.readouterr().out == ""

@@ -184,7 +184,7 @@ def test_redis_that_answers_is_good(transport: Dated, tmp_path: Path) -> None:
     command = [str(REDIS), "--port", str(port), "--save", "", "--dir", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         deadline = time.monotonic() + 20
-        state = "bad"
+        state, text = "bad", ""
         while state != "good" and time.monotonic() < deadline:
             redis_url = f"redis://127.0.0.1:{port}/0"
             report = check_setup(project_id=PROJECT, transport=transport, redis_url=redis_url)

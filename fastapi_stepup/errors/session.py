@@ -1,6 +1,6 @@
 """Errors about the session that a request presents."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi_stepup.challenge import Challenge
 from fastapi_stepup.errors.base import StepUpError
@@ -25,7 +25,7 @@ class InvalidRequest(StepUpError):
     title = "Unreadable credentials"
     text = "Send exactly one session token, in one way."
     challenges = True
-    challenge_error = "invalid_request"
+    challenge_error: ClassVar[str | None] = "invalid_request"
 
 
 class InvalidToken(StepUpError):
@@ -40,7 +40,7 @@ class InvalidToken(StepUpError):
     title = "Invalid session token"
     text = "The session token is not valid or has expired. Sign in again."
     challenges = True
-    challenge_error = "invalid_token"
+    challenge_error: ClassVar[str | None] = "invalid_token"
 
     def __init__(self, reason: RejectReason, *, realm: str | None = None) -> None:
         self.reason = reason
@@ -72,7 +72,7 @@ class StepUpRequired(StepUpError):
     title = "Step-up authentication required"
     text = "This action needs a fresh proof that it is you. Complete a step-up and try again."
     challenges = True
-    challenge_error = "insufficient_user_authentication"
+    challenge_error: ClassVar[str | None] = "insufficient_user_authentication"
 
     def __init__(
         self,

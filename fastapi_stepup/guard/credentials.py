@@ -93,11 +93,13 @@ class CredentialReader(SetOnce):
             msg = f"header is the name of a header field other than Cookie, not {header!r}."
             raise ConfigurationError(msg)
         self.header: str = header.lower()
-        self.other_schemes = frozenset(s.lower() for s in _tokens("other_schemes", other_schemes))
+        self.other_schemes: frozenset[str] = frozenset(
+            s.lower() for s in _tokens("other_schemes", other_schemes)
+        )
         if "bearer" in self.other_schemes:
             msg = "other_schemes are those of others: Bearer is the one of the session token."
             raise ConfigurationError(msg)
-        self.safe_methods = frozenset(_tokens("safe_methods", safe_methods))
+        self.safe_methods: frozenset[str] = frozenset(_tokens("safe_methods", safe_methods))
         if not self.safe_methods <= SAFE_METHODS:
             msg = f"safe_methods are some of {', '.join(sorted(SAFE_METHODS))}."
             raise ConfigurationError(msg)

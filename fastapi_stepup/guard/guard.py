@@ -118,7 +118,7 @@ class StepUpGuard(SetOnce):
         self.base_url: str = descope.base_url
         self.warmup: Warmup = one_of("warmup", warmup, get_args(Warmup))
         self.clock: Callable[[], float] = clock or _epoch_seconds
-        self.refusals = Refusals(
+        self.refusals: Refusals = Refusals(
             realm=self.project_id if realm is None else realm,
             report_only=report_only,
             emit=on_event if isinstance(on_event, Emitter) else Emitter(on_event),

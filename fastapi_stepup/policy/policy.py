@@ -1,9 +1,9 @@
 """StepUpPolicy: what a step-up must look like, decided without I/O."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final, NoReturn
+from typing import ClassVar, Final, NoReturn
 
 from fastapi_stepup._log import logger
 from fastapi_stepup._options import Duration, duration
@@ -179,7 +179,14 @@ class StepUpPolicy:
         msg = "Policies have no negation, difference or order: combine them with & and |."
         raise TypeError(msg)
 
-    __invert__ = __sub__ = __rsub__ = __xor__ = __lt__ = __le__ = __gt__ = __ge__ = _unsupported
+    __invert__: ClassVar[Callable[..., NoReturn]] = _unsupported
+    __sub__: ClassVar[Callable[..., NoReturn]] = _unsupported
+    __rsub__: ClassVar[Callable[..., NoReturn]] = _unsupported
+    __xor__: ClassVar[Callable[..., NoReturn]] = _unsupported
+    __lt__: ClassVar[Callable[..., NoReturn]] = _unsupported
+    __le__: ClassVar[Callable[..., NoReturn]] = _unsupported
+    __gt__: ClassVar[Callable[..., NoReturn]] = _unsupported
+    __ge__: ClassVar[Callable[..., NoReturn]] = _unsupported
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StepUpPolicy):

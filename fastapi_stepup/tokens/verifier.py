@@ -120,16 +120,16 @@ class TokenVerifier(SetOnce):
             require_session_name=require_session_name,
         )
         self.keys = keys
-        self.project_id = rules.project_id
-        self.issuers = rules.issuers
-        self.issuer_hosts = rules.issuer_hosts
-        self.audience = rules.audience
-        self.any_audience = rules.any_audience
-        self.leeway = rules.leeway
-        self.max_lifetime = rules.max_lifetime
-        self.require_session_name = rules.require_session_name
+        self.project_id: str = rules.project_id
+        self.issuers: frozenset[str] = rules.issuers
+        self.issuer_hosts: frozenset[str] = rules.issuer_hosts
+        self.audience: frozenset[str] | None = rules.audience
+        self.any_audience: bool = rules.any_audience
+        self.leeway: float = rules.leeway
+        self.max_lifetime: int | None = rules.max_lifetime
+        self.require_session_name: bool = rules.require_session_name
         self.is_revoked = is_revoked
-        self.revocation_timeout = _options.seconds(
+        self.revocation_timeout: float = _options.seconds(
             "revocation_timeout", revocation_timeout, 0.001, 60
         )
         self.clock = clock

@@ -177,7 +177,7 @@ class RequireStepUp(RequireSession):
             raise ConfigurationError(msg)
         self._set(guard, policy, when)
         if when is None and type(self).__call__ is RequireStepUp.__call__:
-            self.__signature__ = Signature([_CONNECTION])
+            self.__signature__: Signature = Signature([_CONNECTION])
         elif type(self).__call__ is RequireStepUp.__call__:
             # FastAPI asks in this order, so that no condition runs for a caller without a session.
             asks = {"session": RequireSession(guard), "asked": when}

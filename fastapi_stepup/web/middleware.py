@@ -71,7 +71,7 @@ class StepUpMiddleware(SetOnce):
         self.default: Access = (
             StepUpPolicy() if default is None else checked_access("default", default)
         )
-        self.table = RuleTable(self.rules, self.default)
+        self.table: RuleTable = RuleTable(self.rules, self.default)
         self._guarded_app = _application(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -82,10 +82,10 @@ class Project:
     """
 
     def __init__(self, settings: Settings, keys: KeyRing) -> None:
-        self.project_id = settings.project_id
-        self.clock = settings.clock
-        self.limits = settings.limits
-        self.responses = settings.responses
+        self.project_id: str = settings.project_id
+        self.clock: Callable[[], float] = settings.clock
+        self.limits: Limits = settings.limits
+        self.responses: TokenResponses = settings.responses
         self.lock: threading.RLock = threading.RLock()
         self.keys = keys
         self.users: Users = Users()

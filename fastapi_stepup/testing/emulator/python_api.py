@@ -40,8 +40,8 @@ class PythonAPI:
     _methods: EmulatedMethods
 
     def __init__(self, settings: Settings) -> None:
-        self.project_id = settings.project_id
-        self.issuer = settings.issuer
+        self.project_id: str = settings.project_id
+        self.issuer: str = settings.issuer
         self._settings = settings
         self._clock = settings.clock
         self._keys = KeyRing()

@@ -4,10 +4,11 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import count
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from fastapi_stepup._emitter import Emitter
 from fastapi_stepup._log import logger
@@ -93,12 +94,12 @@ class KeySetState:
         wall: Callable[[], float] | None,
         emit: Emitter,
     ) -> None:
-        self.hard_limit = hard_limit
+        self.hard_limit: float = hard_limit
         self._monotonic, self._wall = monotonic, wall
         # Reentrant, because the garbage collector may end a dead loop's fetch at any point.
-        self.lock = threading.RLock()
+        self.lock: AbstractContextManager[Any] = threading.RLock()
         self.snapshot: Snapshot | None = None
-        self.sequence = 0
+        self.sequence: int = 0
         self._generations = count(1)
         self._emit = emit
         self._failures = 0

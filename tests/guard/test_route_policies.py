@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, WebSocket
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import ASGIApp
 
@@ -20,10 +20,12 @@ from fastapi_stepup import (
     StepUpMiddleware,
     StepUpPolicy,
     StepUpRule,
+    errors,
     install,
     requires_step_up,
 )
-from fastapi_stepup.guard.route_policies import policies_of_route
+from fastapi_stepup.guard.route_policies import keep_rules, policies_of_route, route_ahead
+from fastapi_stepup.guard.step_up_endpoints import StepUpEndpoints
 from fastapi_stepup.testing import DescopeEmulator
 
 RECENT = StepUpPolicy(max_age="5m")
@@ -286,3 +288,45 @@ def test_too_many_alternatives_to_name_are_asked_one_after_the_other(
     problem = problem_of(TestClient(app).post("/pay", headers=descope.sign_in(ANN).headers))
 
     assert [each["acr_values"] for each in problem["alternatives"]] == [["a1"], ["a2"], ["a3"]]
+
+
+@pytest.mark.anyio
+async def test_refusal_of_what_is_too_much_to_name_is_its_own(
+    guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """The route's policy is met; the handler's nine combinations with it fit into no challenge."""
+    asked, more = (
+        StepUpPolicy(acr=f"{letter}1")
+        | StepUpPolicy(acr=f"{letter}2")
+        | StepUpPolicy(acr=f"{letter}3")
+        for letter in "ab"
+    )
+    token = descope.token(su=True, acr="a1")
+    headers = [(b"authorization", f"Bearer {token}".encode())]
+    request = Request({"type": "http", "method": "GET", "path": "/", "headers": headers})
+    keep_rules(request, guard, (asked,))
+
+    with pytest.raises(errors.StepUpRequired) as caught:
+        await guard.authorize(request, more)
+
+    assert [each["acr_values"] for each in caught.value.problem["alternatives"]] == [
+        ["b1"],
+        ["b2"],
+        ["b3"],
+    ]
+
+
+def test_app_that_is_mounted_in_itself_has_no_route_ahead() -> None:
+    """The search ends."""
+    router = Router()
+    router.routes.append(Mount("", app=router))
+
+    scope = {"type": "http", "method": "GET", "path": "/x", "headers": []}
+    assert route_ahead(scope, router) is None
+
+
+def test_all_methods_are_offered_where_nothing_is_asked_of_them() -> None:
+    """A refusal without a policy at hand names every method."""
+    endpoints = StepUpEndpoints(("email", "totp"), {"otp": {}}, "status")
+
+    assert endpoints.methods_for(None, None) == ("email", "totp")

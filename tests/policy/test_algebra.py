@@ -172,3 +172,26 @@ def test_plain_policy_has_no_list_of_alternatives() -> None:
 def test_presets_are_what_their_names_say(preset: StepUpPolicy, words: str) -> None:
     """Ten minutes each."""
     assert str(preset) == words
+
+
+def test_implied_clauses_and_alternatives_are_dropped() -> None:
+    """A wider clause beside a narrower one, and a stricter alternative beside a laxer one."""
+    totp, codes = StepUpPolicy(amr=["totp"]), StepUpPolicy(amr=["totp", "sms"])
+
+    assert totp & codes == totp
+    assert codes & totp == totp
+    assert codes | totp == codes
+    assert totp | codes == codes
+
+
+def test_any_alternative_lets_pass() -> None:
+    """The second one is as good as the first."""
+    policy = StepUpPolicy(amr=["webauthn"]) | StepUpPolicy(max_age=60)
+
+    policy.enforce(Claims({"iat": NOW, "su": True}), now=NOW)
+
+
+def test_policy_that_is_not_made_yet_has_nothing() -> None:
+    """A copier that asks early gets the usual error, and no recursion."""
+    with pytest.raises(AttributeError):
+        _ = StepUpPolicy.__new__(StepUpPolicy).alternatives

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, routing
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection, Request
@@ -34,6 +34,12 @@ THERE = Route("/to/there", there, name="there")
 def starlette(*routes: BaseRoute) -> Starlette:
     """Return an app with *routes*."""
     return Starlette(routes=list(routes))
+
+
+INCLUDES_MOUNTS = pytest.mark.skipif(
+    not hasattr(routing, "iter_route_contexts"),
+    reason="this FastAPI leaves mounts out where it includes a router",
+)
 
 
 def fastapi(prefix: str = "", mounted: Sequence[BaseRoute] = (), name: str = "there") -> FastAPI:
@@ -144,12 +150,14 @@ TENANTS = starlette(Mount("/{tenant}", BOTH))
             "/v1/sub/here",
             "/v1/to/there",
             id="below-an-included-router",
+            marks=INCLUDES_MOUNTS,
         ),
         pytest.param(
             fastapi("/v1", [Mount("/sub", routes=[THERE])], name="other"),
             "/v1/here",
             "/v1/sub/to/there",
             id="mounted-in-an-included-router",
+            marks=INCLUDES_MOUNTS,
         ),
         pytest.param(
             starlette(Mount("/a", BOTH), Mount("/b", BOTH), THERE),

@@ -28,7 +28,7 @@ SITUATIONS: list[Any] = [
                  id="forged"),
     pytest.param(lambda d: bearer(d.token(exp=NOW - 60)), "401 invalid_token (expired)",
                  id="expired"),
-    pytest.param(lambda d: bearer(d.token(iat=NOW + 120, exp=NOW + 900)),
+    pytest.param(lambda d: bearer(d.token(iat=NOW + 86_400, exp=NOW + 90_000)),
                  "401 invalid_token (not_yet_valid)", id="skew"),
     pytest.param(lambda d: bearer(d.token(iss="https://evil.example/P2x")),
                  "401 invalid_token (issuer)", id="issuer"),

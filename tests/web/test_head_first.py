@@ -321,7 +321,7 @@ class Unhashable:
 
     __hash__ = None  # type: ignore[assignment]
 
-    async def __call__(self, item: dict[str, int]) -> dict[str, int]:
+    def __call__(self, item: dict[str, int]) -> dict[str, int]:
         """Answer with the JSON body."""
         return item
 

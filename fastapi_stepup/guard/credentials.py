@@ -125,13 +125,15 @@ class CredentialReader(SetOnce):
         return Credential(token, "cookie")
 
     def token(self, connection: HTTPConnection) -> str:
-        """Return the session token alone; raises as `read`."""
-        # The short way is `read` without the Credential: not for a `read` of a subclass.
-        if type(self).read is CredentialReader.read:
-            token = self._authorization(connection)
-            if token is not None:
-                return token
-        return self.read(connection).token
+        """Return the session token alone; raises as `read`.
+
+        Asks `read` of a subclass that has one, unless the subclass has a `token` as well.
+        """
+        kind = type(self)
+        if kind.read is not CredentialReader.read and kind.token is CredentialReader.token:
+            return self.read(connection).token
+        token = self._authorization(connection)  # the short way: `read` without the Credential
+        return CredentialReader.read(self, connection).token if token is None else token
 
     def has_token_field(self, connection: HTTPConnection) -> bool:
         """Return whether the header field of the session token is there, usable or not.

@@ -185,3 +185,21 @@ async def test_a_reader_of_its_own_is_asked_for_a_header_token_too(
         await guard.authorize(connection(bearer))
     claims = await guard.authorize(connection(bearer, ("x-gateway", "1")))
     assert claims.subject
+
+
+def test_reader_with_both_methods_is_asked_once() -> None:
+    """Its `token` may call the base's, which then does not call its `read` on top."""
+
+    def moved(connection: HTTPConnection) -> HTTPConnection:
+        field = (b"authorization", connection.headers["x-forwarded"].encode())
+        return HTTPConnection({**connection.scope, "headers": [field]})
+
+    class Forwarded(CredentialReader):
+        def read(self, connection: HTTPConnection) -> Credential:
+            return super().read(moved(connection))
+
+        def token(self, connection: HTTPConnection) -> str:
+            return super().token(moved(connection))
+
+    connection = HTTPConnection({"type": "http", "headers": [(b"x-forwarded", b"Bearer x.y.z")]})
+    assert Forwarded().token(connection) == Forwarded().read(connection).token == "x.y.z"

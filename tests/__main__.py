@@ -13,7 +13,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PYTHON: Final = sys.executable
-PYTEST: Final = ("-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal", "-m")
+PYTEST: Final = ("-m", "pytest", "tests", "-q", "-n", "auto", "--dist", "worksteal", "-m")
 APART: Final = "not browser and not sdk and not slow"  # .ci/run runs these afterwards
 
 CHECKS: Final = {
@@ -23,6 +23,8 @@ CHECKS: Final = {
     "spelling": ("codespell",),
     "types": (PYTHON, "-m", "mypy"),
     "api": (PYTHON, "-m", "pyright", "--ignoreexternal", "--verifytypes", "fastapi_stepup"),
+    # In one process: the blocks of a page build on each other.
+    "docs": (PYTHON, "-m", "pytest", "-q", "README.md", "docs"),
     "tests": (PYTHON, "-m", "coverage", "run", *PYTEST, APART),
     "fast": (PYTHON, *PYTEST, f"{APART} and not servers and not redis"),
 }

@@ -68,14 +68,14 @@ def open_routes(report: Report, *, mutating: bool) -> list[str]:
 
 def _joined(by_guard: list[list[GuardedRoute]]) -> list[GuardedRoute]:
     """Return each route once, with the entry points of all guards."""
-    doors: dict[tuple[str, str], list[tuple[EntryPoint, Asked]]] = {}
+    asked_at: dict[tuple[str, str], list[tuple[EntryPoint, Asked]]] = {}
     for routes in by_guard:
         for route in routes:
             for method in route.methods:
-                known = doors.setdefault((route.path, method), [])
-                known.extend(door for door in route.doors if door not in known)
+                known = asked_at.setdefault((route.path, method), [])
+                known.extend(each for each in route.doors if each not in known)
     grouped: dict[tuple[str, tuple[tuple[EntryPoint, Asked], ...]], set[str]] = {}
-    for (path, method), asked in doors.items():
+    for (path, method), asked in asked_at.items():
         grouped.setdefault((path, tuple(asked)), set()).add(method)
     return [
         GuardedRoute(path, frozenset(methods), asked) for (path, asked), methods in grouped.items()

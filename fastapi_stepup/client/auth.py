@@ -216,7 +216,7 @@ def _is_asynchronous(prompt: StepUpPrompt) -> bool:
 
 async def _end_of(running: RunningStepUp) -> None:
     # The step-up may run in another thread or event loop: no event reaches across.
-    while not running.done.is_set():  # noqa: ASYNC110
+    while not running.done.is_set():  # noqa: ASYNC110  # a thread sets it, so no event of a loop can
         await anyio.sleep(_POLL_SECONDS)
 
 

@@ -223,7 +223,7 @@ def _added(hits: bytes, now: float, amount: int, window: float) -> bytes:
 
 def _after_fork() -> None:
     for counters in _all:
-        counters._forget_lock()  # noqa: SLF001
+        counters._forget_lock()  # noqa: SLF001  # its own class, in the child of a fork
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows

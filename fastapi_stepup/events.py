@@ -2,6 +2,8 @@
 
 Each field is a number or has few values, so an event can become a metric as it is. The exception is
 `kid`, which comes from a token: it is escaped and cut to 64 characters, for logs only.
+
+*Decision events* are the ones from `StepUpAsked` on: what entry points and helper routes decided.
 """
 
 from collections.abc import Callable
@@ -13,6 +15,14 @@ from fastapi_stepup.errors import FailureReason, RejectReason
 _KID_LENGTH: Final = 64
 
 KidOutcome = Literal["fetched", "negative", "throttled", "failed"]
+EntryPointName = Literal["dependency", "middleware", "decorator", "handler"]
+AskedReason = Literal[
+    "step_up_missing", "step_up_expired", "step_up_used", "amr_missing", "acr_missing"
+]
+MethodName = Literal["otp", "totp", "magiclink", "enchantedlink", "passkey", "oauth", "sso", "notp"]
+FinishOutcome = Literal["finished", "refused", "failed"]
+LimitedStep = Literal["start", "try", "public_try", "poll"]
+OneTimeOutcome = Literal["spent", "given_back", "used", "busy", "unavailable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,73 @@ class ReportOnly:
     code: str
 
 
+@dataclass(frozen=True, slots=True)
+class StepUpAsked:
+    """A valid session was refused because a step-up is missing.
+
+    `reason` is the first unmet requirement of the nearest alternative. `entry_point` is where the
+    refusal was made; `handler` stands for calls of `guard.authorize`.
+    """
+
+    reason: AskedReason
+    entry_point: EntryPointName
+
+
+@dataclass(frozen=True, slots=True)
+class StepUpMet:
+    """A session met a policy; `age` of its step-up is in seconds, by the guard's clock."""
+
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepUpStarted:
+    """A helper route sent a code or link, or gave out a challenge or a provider's address."""
+
+    method: MethodName
+
+
+@dataclass(frozen=True, slots=True)
+class StepUpFinished:
+    """A helper route was asked to finish a step-up.
+
+    - `finished`: the session is stepped up.
+    - `refused`: the proof or the caller was not good enough (4xx).
+    - `failed`: Descope, keys or a hook could not be asked (5xx).
+
+    `duration` is that of this request in seconds, not of the user's way to it. A poll that has
+    nothing yet is no event.
+    """
+
+    method: MethodName
+    outcome: FinishOutcome
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimited:
+    """A limit of the helper routes was reached (`StepUpLimits`); `what` was not let through."""
+
+    what: LimitedStep
+
+
+@dataclass(frozen=True, slots=True)
+class OneTimeUse:
+    """A one-time step-up was used, or could not be.
+
+    - `spent`: the request it was for has succeeded.
+    - `given_back`: that request failed, so the step-up is still good.
+    - `used`: it was spent before; the request was refused.
+    - `busy`: another request holds it; this one was refused.
+    - `unavailable`: the store could not be asked; the request was refused.
+
+    `purpose` is the name that the route declares.
+    """
+
+    purpose: str
+    outcome: OneTimeOutcome
+
+
 Event = (
     FetchStarted
     | FetchSucceeded
@@ -121,6 +198,12 @@ Event = (
     | TokenRejected
     | TokenCache
     | ReportOnly
+    | StepUpAsked
+    | StepUpMet
+    | StepUpStarted
+    | StepUpFinished
+    | RateLimited
+    | OneTimeUse
 )
 EventHook = Callable[[Event], object]
 

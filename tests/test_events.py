@@ -48,6 +48,7 @@ def test_every_field_of_an_event_is_bounded(kind: type[Event]) -> None:
             ("UnknownKid", "kid"),
             ("KeySkipped", "reason"),
             ("ReportOnly", "code"),
+            ("OneTimeUse", "purpose"),
         }
         assert closed or named_by_us
 

@@ -1,4 +1,4 @@
-"""A local stand-in for Descope, with assertions and a pytest plugin.
+"""Local stand-ins for Descope and for OpenID issuers, with assertions and a pytest plugin.
 
 Names are imported on first use, because every pytest run of an environment loads the plugin.
 """
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from fastapi_stepup.testing.emulator.sessions import Tokens
     from fastapi_stepup.testing.emulator.users import User
     from fastapi_stepup.testing.keys import REMOVE, SigningKey
+    from fastapi_stepup.testing.oidc.issuer import OIDCIssuer
 
 __all__ = [
     "REMOVE",
     "AccessKey",
     "DescopeEmulator",
     "Message",
+    "OIDCIssuer",
     "ReceivedRequest",
     "SigningKey",
     "SoftwarePasskey",
@@ -38,6 +40,7 @@ _EXPORTS = {
     "emulator.sessions": ("Tokens",),
     "emulator.users": ("User",),
     "keys": ("REMOVE", "SigningKey"),
+    "oidc.issuer": ("OIDCIssuer",),
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
 

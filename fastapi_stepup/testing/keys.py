@@ -8,9 +8,13 @@ import weakref
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    generate_private_key as generate_curve_key,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -22,6 +26,9 @@ _ALGORITHMS: Final = get_default_algorithms()
 # Key pairs of collected signing keys, for reuse: making one takes 50 ms and a test run makes
 # hundreds of emulators.
 _idle: Final[deque[RSAPrivateKey]] = deque()
+
+SigningAlgorithm: TypeAlias = Literal["RS256", "ES256", "EdDSA"]
+"""The algorithms that a `SigningKey` can be made for."""
 
 
 class Removal(Enum):
@@ -41,19 +48,31 @@ def random_id(prefix: str) -> str:
 
 
 class SigningKey:
-    """An RSA-2048 key pair under a fresh key id.
+    """A key pair under a fresh key id: RSA-2048, P-256 or Ed25519, as *algorithm* asks.
 
-    No two living signing keys share a pair. A later key may reuse the pair of a collected one under
-    another `kid`; tokens of the first then name a `kid` that the later key set lacks.
+    No two living signing keys share a pair. A later key may reuse the RSA pair of a collected one
+    under another `kid`; tokens of the first then name a `kid` that the later key set lacks.
+
+    Raises:
+        ValueError: *algorithm* is none of `RS256`, `ES256` and `EdDSA`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, algorithm: SigningAlgorithm = "RS256") -> None:
         self.kid: str = random_id("SK")
-        try:
-            self._pair = _idle.pop()
-        except IndexError:
-            self._pair = generate_private_key(public_exponent=65537, key_size=2048)
-        weakref.finalize(self, _idle.append, self._pair).atexit = False
+        self.algorithm: SigningAlgorithm = algorithm
+        self._pair: RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
+        if algorithm == "RS256":
+            try:
+                self._pair = _idle.pop()
+            except IndexError:
+                self._pair = generate_private_key(public_exponent=65537, key_size=2048)
+            weakref.finalize(self, _idle.append, self._pair).atexit = False
+        elif algorithm == "ES256":
+            self._pair = generate_curve_key(SECP256R1())
+        elif algorithm == "EdDSA":
+            self._pair = Ed25519PrivateKey.generate()
+        else:
+            raise ValueError("A signing key is for RS256, ES256 or EdDSA.")
 
     def __repr__(self) -> str:
         return f"SigningKey(kid={self.kid!r})"
@@ -61,15 +80,9 @@ class SigningKey:
     @property
     def jwk(self) -> dict[str, str]:
         """The public half as a member of a JWK set (RFC 7517 section 4)."""
-        numbers = self._pair.public_key().public_numbers()
-        return {
-            "alg": "RS256",
-            "e": _base64url(numbers.e.to_bytes(3, "big")),
-            "kid": self.kid,
-            "kty": "RSA",
-            "n": _base64url(numbers.n.to_bytes(256, "big")),
-            "use": "sig",
-        }
+        public = _ALGORITHMS[self.algorithm].to_jwk(self._pair.public_key(), as_dict=True)
+        public.pop("key_ops", None)
+        return {**public, "alg": self.algorithm, "kid": self.kid, "use": "sig"}
 
     @property
     def public_pem(self) -> bytes:
@@ -84,29 +97,35 @@ HostileKey: TypeAlias = (
 
 
 class KeyRing:
-    """The signing keys of one project, newest first.
+    """The signing keys of one issuer, newest first.
 
     The first key is generated when it is first needed.
+
+    Attributes:
+        algorithm: The algorithm of the keys that are generated from now on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, algorithm: SigningAlgorithm = "RS256") -> None:
+        self.algorithm: SigningAlgorithm = algorithm
         self._keys: list[SigningKey] = []
 
     @property
     def current(self) -> SigningKey:
         """The key that signs new tokens."""
         if not self._keys:
-            self._keys.append(SigningKey())
+            self._keys.append(SigningKey(self.algorithm))
         return self._keys[0]
 
     def rotate(self) -> SigningKey:
         """Sign with a new key from now on; keep the last twelve valid."""
-        self._keys = [SigningKey(), self.current, *self._keys[1:]][: _KEPT_ROTATIONS + 1]
+        self._keys = [SigningKey(self.algorithm), self.current, *self._keys[1:]][
+            : _KEPT_ROTATIONS + 1
+        ]
         return self.current
 
     def revoke(self) -> SigningKey:
         """Sign with a new key from now on; drop all others."""
-        self._keys = [SigningKey()]
+        self._keys = [SigningKey(self.algorithm)]
         return self.current
 
     def find(self, kid: object) -> SigningKey:

@@ -37,9 +37,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built_react(tmp_path_factory.mktemp("react"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(built: Path) -> Iterator[Browser]:
-    """Chromium, cut off from the network but for this machine."""
+    """Chromium, cut off from the network but for this machine.
+
+    Closed after each module: Playwright leaves an event loop running in this thread until then.
+    """
     with launched() as browser:
         yield browser
 

@@ -198,7 +198,7 @@ class Visit:
     page: Page = field(init=False)
     foreign: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    devtools: CDPSession = field(init=False)
+    devtools: CDPSession = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.context.on("request", self._note)

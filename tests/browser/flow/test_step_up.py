@@ -103,6 +103,7 @@ def test_react_hooks_keep_working(flow: Visit) -> None:
     hello = flow.page.locator("#hello", has_text="Hello Ann")
     hello.wait_for()
     flow.press("otp-email")
+    flow.reads("We sent it to")
     flow.enter(flow.stack.code)
     completed(flow)
     hello.wait_for()

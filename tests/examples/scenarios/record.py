@@ -51,7 +51,8 @@ class Film:
         self.durations.append(milliseconds)
 
     def save(self, path: Path) -> None:
-        """Write an animated WebP that starts over at its end."""
+        """Write an animated WebP that starts over at its end, in a folder that need not exist."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         first, *others = self.frames
         first.save(
             path,

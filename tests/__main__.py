@@ -1,7 +1,8 @@
 """Run the project's checks: `python -m tests`, or some by name: `python -m tests lint types`.
 
-`python -m tests fast` is the loop while working. A check that needs a program which is missing is
-skipped, and the summary says so; so do tests that need a browser, a server or Node packages.
+`python -m tests fast` is the loop while working: every test, and of a long table four rows. A check
+that needs a program which is missing is skipped, and the summary says so; so do tests that need a
+browser, a server or Node packages.
 """
 
 import os
@@ -26,7 +27,7 @@ CHECKS: Final = {
     # In one process: the blocks of a page build on each other.
     "docs": (PYTHON, "-m", "pytest", "-q", "README.md", "docs"),
     "tests": (PYTHON, "-m", "coverage", "run", *PYTEST, APART),
-    "fast": (PYTHON, *PYTEST, f"{APART} and not servers and not redis"),
+    "fast": (PYTHON, *PYTEST, f"{APART} and not servers and not redis", "--rows", "4"),
 }
 NEEDS: Final = {"api": "node"}
 

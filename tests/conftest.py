@@ -20,17 +20,49 @@ MARKS: Final = {
     "examples/test_shop_in_chromium.py": "browser",
     "policy/test_laws.py": "slow",
     "project/test_benchmarks.py": "slow",
+    "project/test_typing.py": "slow",
+    "providers/descope/test_requests.py": "sdk",
     "sdk": "sdk",
+    "tokens/test_against_descope_sdk.py": "sdk",
+    "tokens/test_cache_memory.py": "slow",
     "tokens/test_properties.py": "slow",
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by where they stand."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take `--rows`, which `python -m tests fast` gives."""
+    parser.addoption(
+        "--rows",
+        type=int,
+        metavar="N",
+        help="of each table take N rows, spread evenly (default: all)",
+    )
+
+
+# Before the marks are asked for by `-m`, so that they count.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests by where they stand, and leave out rows if `--rows` says so."""
     for item in items:
         for place, mark in MARKS.items():
             if item.path.is_relative_to(HERE / place):
                 item.add_marker(mark)
+    if (rows := config.getoption("--rows")) is not None:
+        _leave_out_rows(config, items, rows)
+
+
+def _leave_out_rows(config: pytest.Config, items: list[pytest.Item], rows: int) -> None:
+    """Keep *rows* items of each test function, the first and the last among them."""
+    tables: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        tables.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    kept = {
+        table[round(place * (len(table) - 1) / max(rows - 1, 1))]
+        for table in tables.values()
+        for place in range(min(rows, len(table)))
+    }
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
 
 
 # Places that touch the event loop run on trio as well.

@@ -14,7 +14,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import imports, limits, loopback, memory, outage, routes, rules, validation
+from benchmarks import (
+    cold_start,
+    forgetting,
+    imports,
+    limits,
+    loopback,
+    memory,
+    outage,
+    peers,
+    routes,
+    rules,
+    sign_ins,
+    validation,
+)
 from benchmarks.measuring import FULL, QUICK, Effort, Figure
 
 Subject = Callable[[Effort], list[Figure] | Awaitable[list[Figure]]]
@@ -22,17 +35,24 @@ Subject = Callable[[Effort], list[Figure] | Awaitable[list[Figure]]]
 SUBJECTS: Final[dict[str, tuple[Subject, ...]]] = {
     "imports": (imports.figures,),
     "validation": (validation.figures,),
-    "sdk": (validation.against_descope,),
-    "neighbours": (validation.against_neighbours,),
+    "payloads": (validation.payloads,),
+    "algorithms": (validation.algorithms,),
+    "libraries": (peers.against_libraries,),
+    "sdk": (peers.against_descope,),
+    "neighbours": (peers.against_neighbours,),
     "routes": (routes.figures,),
+    "first tokens": (routes.first_tokens, loopback.first_tokens),
     "middleware": (routes.middleware,),
     "rules": (rules.figures,),
     "loopback": (loopback.throughput,),
     "flood": (loopback.flood,),
     "long paths": (loopback.long_paths,),
+    "cold start": (cold_start.figures,),
     "outage": (outage.figures,),
+    "forget": (forgetting.figures,),
     "memory": (memory.figures, memory.floods),
     "limits": (limits.figures, limits.growth),
+    "emulator": (sign_ins.figures,),
 }
 _MILLION: Final = 1_000_000
 _MEASURED: Final = (
@@ -45,6 +65,9 @@ _MEASURED: Final = (
     "httptools",
     "uvloop",
     "descope",
+    "authlib",
+    "joserfc",
+    "python-jose",
     "auth0-api-python",
     "fastapi-azure-auth",
 )
@@ -82,7 +105,13 @@ def main(
             figures += found
             for figure in found:
                 print(line(figure), flush=True)
-    print(f"\n{_summary(figures)} in {time.monotonic() - started:.0f} s.")
+    for figure in figures:
+        if figure.verdict == "missed":
+            print(f"\nMissed: {figure.name}, {figure.value:.3g} against {figure.target}")
+    took = time.monotonic() - started
+    print(f"\n{_summary(figures)} in {took:.0f} s.")
+    if options.markdown:
+        print("\n" + markdown(figures, chosen, took))
     if options.json is not None:
         report = {**circumstances(), "effort": asdict(chosen)}
         report["figures"] = [figure.as_json() for figure in figures]
@@ -105,6 +134,7 @@ def _parser(subjects: Iterable[str]) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="about 20 seconds, wider spread")
     parser.add_argument("--long", action="store_true", help="a million bad tokens as well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--markdown", action="store_true", help="print a table for the docs too")
     parser.add_argument("--check", action="store_true", help="fail when a target is missed")
     return parser
 
@@ -124,6 +154,28 @@ def line(figure: Figure) -> str:
     note = f" ({figure.note})" if figure.note else ""
     value = f"{figure.value:.3g}{unit}"
     return f"  {figure.verdict:8}{value:>12}  {spread:14}{target:>8}  {figure.name}{note}"
+
+
+def markdown(figures: Iterable[Figure], effort: Effort, took: float) -> str:
+    """Return the figures as a Markdown table, with what they were measured with above it."""
+    where = circumstances()
+    packages = ", ".join(f"{name} {number}" for name, number in where["versions"].items() if number)
+    lines = [
+        f"Python {where['python']} on {where['machine']}, {effort.rounds} rounds, {took:.0f} s in "
+        f"all; {packages}.",
+        "",
+        "| figure | value | quartiles | target | | circumstances |",
+        "|---|---|---|---|---|---|",
+    ]
+    for figure in figures:
+        unit = "" if figure.unit == "x" else f" {figure.unit}"
+        value = "" if figure.value is None else f"{figure.value:.3g}{unit}"
+        spread = "" if figure.low is None else f"{figure.low:.3g}-{figure.high:.3g}"
+        target = "" if figure.target is None else str(figure.target)
+        verdict = "" if figure.verdict == "told" else figure.verdict
+        cells = (figure.name, value, spread, target, verdict, figure.note)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _summary(figures: Sequence[Figure]) -> str:

@@ -7,7 +7,7 @@ than the server. It runs in this process, the server in another one.
 import random
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
@@ -24,6 +24,7 @@ from benchmarks.measuring import (
     at_most,
     below,
     compared,
+    compared_additions,
     percentile,
     skipped,
 )
@@ -80,8 +81,9 @@ def connected(port: int, number: int) -> Iterator[list[Connection]]:
             connection.socket.close()
 
 
-def request_for(path: str, token: str) -> bytes:
-    """Return the bytes of a `GET`."""
+def request_for(path: str, token: str, *, field: str = "bearer") -> bytes:
+    """Return the bytes of a `GET` with a token as a `bearer` or as a `cookie`."""
+    presented = f"Authorization: Bearer {token}" if field == "bearer" else f"Cookie: DS={token}"
     lines = [
         f"GET {path} HTTP/1.1",
         "Host: 127.0.0.1",
@@ -89,7 +91,8 @@ def request_for(path: str, token: str) -> bytes:
         "Accept: application/json",
         "Accept-Language: en-GB,en;q=0.5",
         "Accept-Encoding: gzip, deflate, br, zstd",
-        f"Authorization: Bearer {token}",
+        "Sec-Fetch-Site: same-origin",
+        presented,
     ]
     return "\r\n".join([*lines, "", ""]).encode()
 
@@ -111,74 +114,126 @@ class Served:
     cpu: float
 
 
-def saturate(connections: Sequence[Connection], request: bytes, *, seconds: float) -> Served:
-    """Return what a request takes when the server always has the next one waiting."""
+def saturate(
+    connections: Sequence[Connection], requests: Sequence[bytes], *, seconds: float
+) -> Served:
+    """Return what a request takes when the server always has the next one waiting.
+
+    Sends *requests* in turn, and stops early when the last one is sent; a single one goes on.
+    """
+    coming = repeat(requests[0]) if len(requests) == 1 else iter(requests)
     busy_before = _number(connections[0], "/cpu")
     with SelectSelector() as selector:
-        for connection in connections:
+        answered, waiting = 0, 0
+        now = started = perf_counter()
+        for connection, request in zip(connections, coming, strict=False):
             selector.register(connection.socket, EVENT_READ, connection)
             connection.send(request)
-        answered, started = 0, perf_counter()
+            waiting += 1
         end = started + seconds
-        while (now := perf_counter()) < end or not answered:
+        while waiting:
             for key, _ in selector.select(_PATIENCE):
                 answer = key.data.receive()
-                if answer is not None:
-                    _expect(answer, _OK)
-                    answered += 1
-                    key.data.send(request)
+                if answer is None:
+                    continue
+                _expect(answer, _OK)
+                answered += 1
+                now = perf_counter()
+                following = next(coming, None) if now < end else None
+                if following is None:
+                    waiting -= 1
+                else:
+                    key.data.send(following)
         elapsed = now - started
-        _drain(selector, len(connections))
     busy = _number(connections[0], "/cpu") - busy_before
-    return Served(elapsed / answered, busy / (answered + len(connections)))
+    return Served(elapsed / answered, busy / answered)
 
 
 def _number(connection: Connection, path: str) -> float:
     return float(connection.ask(request_for(path, "-")).rpartition(b"\r\n\r\n")[2])
 
 
-def _drain(selector: SelectSelector, outstanding: int) -> None:
-    """Read the answers that are still on their way."""
-    while outstanding:
-        for key, _ in selector.select(_PATIENCE):
-            outstanding -= key.data.receive() is not None
-
-
 def throughput(effort: Effort) -> list[Figure]:
-    """Return the guarded route's requests per second, by those of routes that check less.
+    """Return the guarded routes' requests per second, by those of routes that check less.
 
     A machine whose other core is busy gives the client no time to keep the server at work, so the
     same ratio is told of the server's CPU time, which does not depend on the client.
     """
-    paths = ("/guarded", "/header", "/scheme")
-    names = [
-        f"{what} on uvicorn: guarded route / route that {other}"
-        for what in ("requests/s", "requests per second of the server's CPU time")
-        for other in ("reads the header", "has FastAPI's APIKeyHeader")
-    ]
     material = Material()
-    token = material.token()
-    took: dict[str, list[Served]] = {path: [] for path in paths}
+    token = material.token(su=True)
+    asked = {
+        "/guarded": [request_for("/guarded", token)],
+        "/stepped": [request_for("/stepped", token)],
+        "/header": [request_for("/header", token)],
+        "/scheme": [request_for("/scheme", token)],
+        "with a cookie": [request_for("/guarded", token, field="cookie")],
+        "/cookie": [request_for("/cookie", token, field="cookie")],
+    }
+    pairs: list[tuple[str, str, str, Target | None]] = [
+        ("/header", "/guarded", "RequireSession / route that reads the header", at_least(0.89)),
+        ("/header", "/stepped", "RequireStepUp / route that reads the header", at_least(0.89)),
+        ("/cookie", "with a cookie", "RequireSession with a cookie / route that reads it", None),
+        ("/scheme", "/guarded", "RequireSession / route that has FastAPI's APIKeyHeader", None),
+    ]
+    ways: tuple[tuple[str, Callable[[Served], float]], ...] = (
+        ("requests per second of the server's CPU time", lambda served: served.cpu),
+        ("requests/s", lambda served: served.real),
+    )
+    name = "{} on uvicorn: {}"
+    names = [name.format(way, what) for way, _ in ways for *_, what, _ in pairs]
     try:
-        with serving(material) as port, connected(port, _CONNECTIONS) as connections:
-            for number in range(effort.load_rounds + 1):
-                for offset in range(len(paths)):
-                    path = paths[(number + offset) % len(paths)]
-                    request = request_for(path, token)
-                    served = saturate(connections, request, seconds=effort.load_seconds)
-                    if number:
-                        took[path].append(served)
+        took = _taking_turns(material, asked, effort)
     except Missing as missing:
         return [skipped(name, str(missing)) for name in names]
-    real = [[served.real for served in took[path]] for path in paths]
-    cpu = [[served.cpu for served in took[path]] for path in paths]
     note = f"for one request; {_parser()}, {_CONNECTIONS} connections"
     return [
-        compared(names[0], real[1], real[0], target=at_least(0.95), note=note),
-        compared(names[1], real[2], real[0], note=note),
-        compared(names[2], cpu[1], cpu[0], note=note),
-        compared(names[3], cpu[2], cpu[0], note=note),
+        compared(
+            name.format(way, what),
+            [seconds(served) for served in took[less]],
+            [seconds(served) for served in took[more]],
+            target=target if way.endswith("CPU time") else None,
+            note=note,
+        )
+        for way, seconds in ways
+        for less, more, what, target in pairs
     ]
+
+
+def first_tokens(effort: Effort) -> list[Figure]:
+    """Return what a dependency adds to a request on uvicorn whose token is new, in CPU time."""
+    name = "first-time token on uvicorn: RequireSession adds / a jwt.decode dependency adds"
+    material = Material()
+    tokens = material.tokens(effort.tokens)
+    paths = ("/guarded", "/decode", "/header")
+    asked = {path: [request_for(path, token) for token in tokens] for path in paths}
+    try:
+        took = _taking_turns(material, asked, effort)
+    except Missing as missing:
+        return [skipped(name, str(missing))]
+    guarded, decode, header = ([served.cpu for served in took[path]] for path in paths)
+    note = f"for one request; {_parser()}, {_CONNECTIONS} connections"
+    return [
+        compared_additions(
+            name, (guarded, header), (decode, header), target=at_most(0.80), note=note
+        )
+    ]
+
+
+def _taking_turns(
+    material: Material, asked: Mapping[str, Sequence[bytes]], effort: Effort
+) -> dict[str, list[Served]]:
+    """Return what a request of each kind took, turn by turn; the token cache starts empty."""
+    took: dict[str, list[Served]] = {name: [] for name in asked}
+    kinds = list(asked.items())
+    with serving(material) as port, connected(port, _CONNECTIONS) as connections:
+        for number in range(effort.load_rounds + 1):
+            for offset in range(len(kinds)):
+                name, requests = kinds[(number + offset) % len(kinds)]
+                connections[0].ask(request_for("/clear", "-"))
+                served = saturate(connections, requests, seconds=effort.load_seconds)
+                if number:
+                    took[name].append(served)
+    return took
 
 
 def _parser() -> str:

@@ -3,15 +3,16 @@
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, Literal
 from warnings import catch_warnings, simplefilter
 
 import httpx
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from jwt import PyJWK
+from jwt.algorithms import get_default_algorithms
 from jwt.utils import base64url_encode
 
 from fastapi_stepup import JWKSCache, StepUpGuard, TokenVerifier
@@ -19,18 +20,51 @@ from fastapi_stepup.testing import SigningKey
 from fastapi_stepup.testing.keys import HostileKey, compact_jws, random_id
 
 LIFETIME: Final = 3600
-PROJECT: Final = "P2abcdefghijklmnopqrstuvwxy"
+PROJECT: Final = "P2abcdefghijklmnopqrstuvwxyz"
 MAX_TOKEN: Final = 16 * 1024
+
+Algorithm = Literal["ES256", "EdDSA"]
+Answer = (
+    Callable[[httpx.Request], httpx.Response]
+    | Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A key pair of another algorithm than Descope's, and its public half as a JWK."""
+
+    private: HostileKey
+    jwk: dict[str, Any]
+
+
+def pair(alg: Algorithm) -> Pair:
+    """Return a fresh key pair on P-256 or Ed25519."""
+    private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey = (
+        ec.generate_private_key(ec.SECP256R1())
+        if alg == "ES256"
+        else ed25519.Ed25519PrivateKey.generate()
+    )
+    public: dict[str, Any] = get_default_algorithms()[alg].to_jwk(
+        private.public_key(), as_dict=True
+    )
+    public.pop("key_ops", None)
+    return Pair(private, {**public, "kid": "k1", "alg": alg, "use": "sig"})
 
 
 @dataclass(frozen=True)
 class Material:
-    """One key pair (RSA, 2048 bits) and what it signs.
+    """One key pair (RSA, 2048 bits, unless another is given) and what it signs.
 
     The tokens are Descope's: a session of a user without roles is about 650 characters.
     """
 
-    key: SigningKey = field(default_factory=SigningKey)
+    key: SigningKey | Pair = field(default_factory=SigningKey)
+
+    @property
+    def alg(self) -> str:
+        """The algorithm of the key."""
+        return str(self.key.jwk["alg"])
 
     @property
     def jwks(self) -> dict[str, Any]:
@@ -38,14 +72,14 @@ class Material:
         return {"keys": [self.key.jwk]}
 
     @property
-    def public_key(self) -> RSAPublicKey:
+    def public_key(self) -> Any:
         """The public half, as `cryptography` has it."""
-        public: RSAPublicKey = PyJWK(self.key.jwk).key
-        return public
+        return PyJWK(self.key.jwk).key
 
     def token(self, **claims: Any) -> str:
         """Return a fresh session token of a fresh user, with *claims* on top."""
-        return mint(self.key, self.key.kid, **claims)
+        private = self.key.private if isinstance(self.key, Pair) else self.key
+        return mint(private, self.key.jwk["kid"], alg=self.alg, **claims)
 
     def tokens(self, count: int, **claims: Any) -> list[str]:
         """Return *count* tokens, no two of the same user."""
@@ -58,7 +92,8 @@ class Material:
 
     def verifier(self, **options: Any) -> TokenVerifier:
         """Return a verifier with the keys in hand."""
-        return TokenVerifier(JWKSCache.static(self.jwks), project_id=PROJECT, **options)
+        keys = JWKSCache.static(self.jwks, algorithms=(self.alg,))
+        return TokenVerifier(keys, project_id=PROJECT, **options)
 
     def guard(self, **options: Any) -> StepUpGuard:
         """Return a guard whose key endpoint is one function call away."""
@@ -92,7 +127,7 @@ def session_claims(**claims: object) -> dict[str, object]:
     }
 
 
-def guard_on(answer: Callable[[httpx.Request], httpx.Response], **options: Any) -> StepUpGuard:
+def guard_on(answer: Answer, **options: Any) -> StepUpGuard:
     """Return a guard whose outbound requests *answer* answers."""
     return StepUpGuard.for_descope(PROJECT, transport=httpx.MockTransport(answer), **options)
 

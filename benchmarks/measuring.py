@@ -59,11 +59,11 @@ class Effort:
 
 FULL: Final = Effort(
     name="full",
-    rounds=60,
+    rounds=80,
     tokens=2000,
     batch=100,
-    load_rounds=24,
-    load_seconds=0.5,
+    load_rounds=40,
+    load_seconds=0.2,
     flood_seconds=10,
     outage_seconds=3,
     cached_tokens=10_000,
@@ -219,6 +219,27 @@ def compared(
         target=target,
         note=f"{times}{', ' if note else ''}{note}",
     )
+
+
+def compared_additions(
+    name: str,
+    these: tuple[Sequence[float], Sequence[float]],
+    those: tuple[Sequence[float], Sequence[float]],
+    *,
+    target: Target | None = None,
+    note: str = "",
+) -> Figure:
+    """Return the ratio of what two contenders take more than their bases, round by round.
+
+    Args:
+        name: What is compared.
+        these: The times of one, and of what it is based on.
+        those: The times of the other, and of what that is based on.
+        target: What the ratio must be.
+        note: The circumstances.
+    """
+    one, other = ([a - b for a, b in zip(*side, strict=True)] for side in (these, those))
+    return compared(name, one, other, target=target, note=note)
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

@@ -6,14 +6,11 @@ import secrets
 import sys
 import tracemalloc
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from jwt.algorithms import OKPAlgorithm
-
-from benchmarks.material import PROJECT, Material, mint, with_unknown_kid
+from benchmarks.material import Material, pair, with_unknown_kid
 from benchmarks.measuring import MIB, Effort, Figure, below, skipped
-from fastapi_stepup import JWKSCache, TokenVerifier
+from fastapi_stepup import TokenVerifier
 from fastapi_stepup.errors import InvalidToken
 
 _LIMIT: Final = 16.0
@@ -23,63 +20,48 @@ _LONG: Final = 8 * 1024
 _PEAK_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 
 
-class _Signer:
-    """Signs with Ed25519, twenty times as fast as RSA; what is remembered is no different."""
-
-    def __init__(self) -> None:
-        self._key = Ed25519PrivateKey.generate()
-        jwk: dict[str, Any] = OKPAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
-        self.jwks = {"keys": [{**jwk, "kid": "k1", "alg": "EdDSA"}]}
-
-    def verifier(self) -> TokenVerifier:
-        keys = JWKSCache.static(self.jwks, algorithms=("EdDSA",))
-        return TokenVerifier(keys, project_id=PROJECT)
-
-    def tokens(self, count: int, **claims: Any) -> Iterator[str]:
-        for _ in range(count):
-            yield mint(self._key, "k1", alg="EdDSA", **claims)
-
-    def filled(self, claim: object, more: object) -> dict[str, object]:
-        """Return claims that make a token just short of 8 KiB out of *more* and more of one."""
-        claims: list[object] = [claim]
-        length = len(next(self.tokens(1, roles=claims)))
-        step = len(next(self.tokens(1, roles=[claim, more]))) - length
-        claims += [more] * ((_LONG - length) // step - 1)
-        return {"roles": claims}
+def _filled(material: Material, claim: object, more: object) -> dict[str, object]:
+    """Return claims that make a token just short of 8 KiB out of *more* and more of one."""
+    claims: list[object] = [claim]
+    length = len(material.token(roles=claims))
+    step = len(material.token(roles=[claim, more])) - length
+    claims += [more] * ((_LONG - length) // step - 1)
+    return {"roles": claims}
 
 
 async def figures(effort: Effort) -> list[Figure]:
     """Return the size of a token cache that more tokens came to than it takes."""
-    signer = _Signer()
+    # Ed25519 signs twenty times as fast as RSA; what is remembered is no different.
+    material = Material(pair("EdDSA"))
     many, few = effort.cached_tokens, effort.cached_tokens // 10
     shapes: list[tuple[str, int, dict[str, object]]] = [
         ("600 bytes", many, {"email": "x" * 160}),
         ("8 KiB, one string", many, {"data": "x" * 5800}),
         # Of these, a tenth fills the cache.
-        ("8 KiB, many roles", few, signer.filled("role-0001", "role-0002")),
-        ("8 KiB, empty objects", few, signer.filled({}, {})),
+        ("8 KiB, many roles", few, _filled(material, "role-0001", "role-0002")),
+        ("8 KiB, empty objects", few, _filled(material, {}, {})),
     ]
     return [
         Figure(
             name=f"token cache after {count} tokens of {shape}",
-            value=await _grown(signer.verifier(), signer.tokens(count, **claims)),
+            value=await _grown(material, count, claims),
             unit="MiB",
             target=below(_LIMIT),
-            note=f"{len(next(signer.tokens(1, **claims)))} characters",
+            note=f"{len(material.token(**claims))} characters",
         )
         for shape, count, claims in shapes
     ]
 
 
-async def _grown(verifier: TokenVerifier, tokens: Iterable[str]) -> float:
-    """Return by how many MiB Python's memory grew over *tokens*."""
+async def _grown(material: Material, count: int, claims: dict[str, object]) -> float:
+    """Return by how many MiB Python's memory grew over *count* tokens."""
+    verifier = material.verifier()
     gc.collect()
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        for token in tokens:
-            await verifier.verify(token)
-        del token
+        for _ in range(count):
+            await verifier.verify(material.token(**claims))
         gc.collect()
         return (tracemalloc.get_traced_memory()[0] - before) / MIB
     finally:

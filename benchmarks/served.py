@@ -1,4 +1,4 @@
-"""The app of `benchmarks.requests` on uvicorn: `python -m benchmarks.served JWKS`.
+"""The apps of `benchmarks.requests` on uvicorn: `python -m benchmarks.served JWKS`.
 
 Prints its port, and stops when its standard input ends, so that it never outlives who started it.
 """
@@ -9,16 +9,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from benchmarks.contenders import decoder
 from benchmarks.material import Material, guard_on, peer
-from benchmarks.requests import app_with
+from benchmarks.requests import apps_with
 from fastapi_stepup import StepUpMiddleware, StepUpRule
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +45,15 @@ def serving(material: Material) -> Iterator[int]:
             process.stdin.close()
 
 
+def _telling(number: Callable[[], float]) -> ASGIApp:
+    """Return the app that answers with *number*."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(str(number()))(scope, receive, send)
+
+    return app
+
+
 async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("")(scope, receive, send)
 
@@ -51,9 +61,10 @@ async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
 def serve(jwks: str) -> None:
     """Serve until standard input ends.
 
-    Besides the routes of `benchmarks.requests` there are `/fetches`, how often the key set was
-    fetched, `/cpu`, the seconds of CPU time that this process has had, `/bare`, which
-    answers any path, and `/covered`, which is that behind 100 rules.
+    Each path has an app of its own. Besides those of `benchmarks.requests` there are `/fetches`,
+    how often the key set was fetched, `/cpu`, the seconds of CPU time that this process has had,
+    `/clear`, which empties the token cache, `/bare`, which answers any path below it, and
+    `/covered`, which is that behind 100 rules.
     """
     import uvicorn  # noqa: PLC0415  # not everybody has it
 
@@ -65,19 +76,24 @@ def serve(jwks: str) -> None:
         return httpx.Response(200, content=jwks)
 
     guard = guard_on(answer)
-    app = app_with(guard)
-
-    @app.get("/fetches")
-    async def fetched() -> int:
-        return fetches
-
-    @app.get("/cpu")
-    async def cpu() -> float:
-        return time.process_time()
-
     rules = [StepUpRule(f"/page{n}", "session") for n in range(100)]
-    app.mount("/bare", _nothing)
-    app.mount("/covered", StepUpMiddleware(_nothing, guard=guard, rules=rules, default="public"))
+
+    def clear() -> int:
+        guard.verifier.clear()
+        return 0
+
+    apps: dict[str, ASGIApp] = {
+        **apps_with(guard, decoder(json.loads(jwks)["keys"][0])),
+        "/fetches": _telling(lambda: fetches),
+        "/cpu": _telling(time.process_time),
+        "/clear": _telling(clear),
+        "/bare": _nothing,
+        "/covered": StepUpMiddleware(_nothing, guard=guard, rules=rules, default="public"),
+    }
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        first = "/" + scope["path"][1:].partition("/")[0]
+        await apps[first](scope, receive, send)
 
     config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", ws="none")
     server = uvicorn.Server(config)

@@ -17,6 +17,7 @@ from benchmarks.measuring import (
     at_most,
     below,
     compared,
+    compared_additions,
     percentile,
     skipped,
 )
@@ -40,17 +41,25 @@ TINY = replace(
 FIGURES = {
     "imports": 4,
     "validation": 5,
-    "sdk": 4,
-    "routes": 3,
-    "middleware": 3,
+    "payloads": 5,
+    "algorithms": 2,
+    "sdk": 8,
+    "routes": 5,
+    "first tokens": 3,
+    "middleware": 4,
     "rules": 12,
-    "loopback": 4,
+    "loopback": 8,
     "flood": 3,
     "long paths": 2,
+    "cold start": 2,
     "outage": 2,
+    "forget": 1,
     "memory": 6,
     "limits": 5,
+    "emulator": 1,
 }
+# What is compared with packages that only the extra bench brings.
+PEERS = {"libraries": 3, "neighbours": 4}
 
 
 @pytest.mark.parametrize("subject", FIGURES)
@@ -70,21 +79,22 @@ def test_every_figure_is_produced(subject: str, tmp_path: Path) -> None:
     assert report["effort"]["name"] == "tiny"
 
 
-def test_neighbours_are_measured_or_said_to_be_missing(tmp_path: Path) -> None:
-    """A neighbour that is not installed is a skipped figure with a reason, never an error."""
+@pytest.mark.parametrize("subject", PEERS)
+def test_peers_are_measured_or_said_to_be_missing(subject: str, tmp_path: Path) -> None:
+    """A peer that is not installed is a skipped figure with a reason, never an error."""
     file = tmp_path / "figures.json"
 
-    assert main(["neighbours", "--json", str(file), "--check"], effort=TINY) == 0
+    assert main([subject, "--json", str(file), "--check"], effort=TINY) == 0
 
     figures = json.loads(file.read_text("utf-8"))["figures"]
-    assert len(figures) == 4
+    assert len(figures) == PEERS[subject]
     assert all((figure["value"] is None) == (figure["verdict"] == "skipped") for figure in figures)
     assert all(figure["note"] for figure in figures)
 
 
 def test_every_subject_is_tested() -> None:
     """No subject of the command line is left out here."""
-    assert set(SUBJECTS) == {*FIGURES, "neighbours"}
+    assert set(SUBJECTS) == {*FIGURES, *PEERS}
 
 
 def test_missing_peer_is_named() -> None:
@@ -101,8 +111,11 @@ def test_missed_target_fails_only_with_check(capsys: pytest.CaptureFixture[str])
     }
 
     assert main(["--quick"], subjects=subjects) == 0
-    assert main(["speed", "--long", "--check"], subjects=subjects) == 1
+    assert main(["speed", "--long", "--check", "--markdown"], subjects=subjects) == 1
     printed = capsys.readouterr().out
+    assert "Missed: slow, 2 against <= 1" in printed
+    assert "| slow | 2 | 1-3 | <= 1 | missed | why |" in printed
+    assert "| gone |  |  |  | skipped | no reason |" in printed
     assert "missed" in printed
     assert "gone: no reason" in printed
     assert "0 met, 1 missed, 0 told, 1 skipped" in printed
@@ -132,6 +145,13 @@ def test_targets_count_their_bound_as_they_read(target: Target, values: list[int
 def test_ratio_is_taken_within_each_round() -> None:
     """A round in which everything was slow weighs as much as any other."""
     figure = compared("this / that", [1.0, 20.0, 3.0], [2.0, 40.0, 6.0])
+
+    assert (figure.low, figure.value, figure.high) == (0.5, 0.5, 0.5)
+
+
+def test_additions_are_taken_within_each_round() -> None:
+    """What each side takes more than its base, in a fast round as in a slow one."""
+    figure = compared_additions("a / b", ([3.0, 6.0], [1.0, 2.0]), ([5.0, 10.0], [1.0, 2.0]))
 
     assert (figure.low, figure.value, figure.high) == (0.5, 0.5, 0.5)
 

@@ -50,6 +50,10 @@ def install(app: Starlette, guard: StepUpGuard) -> None:
     Optional. Works on FastAPI and Starlette apps, in any order with `add_middleware` and with what
     instruments the app. A second call changes nothing else.
 
+    Args:
+        app: A FastAPI or Starlette app.
+        guard: The guard.
+
     Raises:
         ConfigurationError: The app has served a request already, or an argument is something
             else.

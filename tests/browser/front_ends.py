@@ -1,4 +1,4 @@
-"""The blocks of `examples/FRONT_ENDS.md`, and an app that is made of them."""
+"""The blocks of `docs/how-to/front-ends.md`, and an app that is made of them."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ import fastapi_stepup
 from fastapi_stepup import Claims, RequireStepUp, StepUpGuard
 from fastapi_stepup.testing import DescopeEmulator
 
-PAGE: Final = Path(__file__).parents[2] / "examples" / "FRONT_ENDS.md"
+PAGE: Final = Path(__file__).parents[2] / "docs" / "how-to" / "front-ends.md"
 
 
 def blocks(language: str) -> list[str]:

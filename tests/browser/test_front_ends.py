@@ -1,4 +1,4 @@
-"""FRONT_ENDS.md: its Python blocks, its links, and the forms of its scripts.
+"""front-ends.md: its Python blocks, its links, and the forms of its scripts.
 
 Its scripts run in a browser, in `node/front_ends.test.mjs`.
 """

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fastapi_stepup import errors
 
-PAGE = Path(__file__).parents[2] / "docs" / "problems.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "problems.md"
 
 
 def _listed(kind: type[errors.StepUpError]) -> list[type[errors.StepUpError]]:

@@ -16,7 +16,7 @@ from fastapi_stepup.testing import DescopeEmulator
 
 ROOT = Path(__file__).parents[2]
 README = ROOT.joinpath("README.md").read_text("utf-8")
-DOCS = {path.name: path.read_text("utf-8") for path in ROOT.joinpath("docs").glob("*.md")}
+DOCS = {path.name: path.read_text("utf-8") for path in ROOT.joinpath("docs").rglob("*.md")}
 
 
 def blocks(language: str) -> list[str]:
@@ -53,11 +53,11 @@ def test_shown_answer_is_the_real_one(descope: DescopeEmulator) -> None:
 
 def test_shown_reply_of_verify_has_the_real_members() -> None:
     """The JSON of a finished step-up shows every member that is always there, in order."""
-    shown = re.findall(r"^```json\n(.*?)^```", DOCS["helper-routes.md"], re.MULTILINE | re.DOTALL)
+    shown = re.findall(r"^```json\n(.*?)^```", DOCS["step-up-methods.md"], re.MULTILINE | re.DOTALL)
 
     always = [name for name in SteppedUpSession.model_fields if name != "lost"]
     assert list(json.loads(shown[0])) == always
-    assert "`lost`" in DOCS["helper-routes.md"]
+    assert "`lost`" in DOCS["step-up-methods.md"]
 
 
 def test_testing_example_passes() -> None:

@@ -1,4 +1,4 @@
-"""The three ways of `examples/FRONT_ENDS.md`, word for word, in the browser."""
+"""The three ways of `docs/how-to/front-ends.md`, word for word, in the browser."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from tests.examples.scenarios.browser import ANN, ROOT, SCREENSHOTS, open_shop, visit
 
-PAGE: Final = ROOT / "examples" / "FRONT_ENDS.md"
+PAGE: Final = ROOT / "docs" / "how-to" / "front-ends.md"
 SDK: Final = ROOT / "tests/sdk/node/node_modules/@descope/web-js-sdk/dist/index.umd.js"
 
 

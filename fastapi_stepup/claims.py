@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from fastapi_stepup._immutable import FrozenDict, SetOnce
 from fastapi_stepup._pydantic import output_only_schema, serializer
 from fastapi_stepup.errors import ConfigurationError
+from fastapi_stepup.evidence import Evidence, acr_values, descope_evidence, texts_in
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema, SchemaSerializer
@@ -52,12 +53,14 @@ class Claims(SetOnce):
         raw: All claims as the token has them; objects as read-only dicts, arrays as tuples.
     """
 
-    __slots__ = ("_members",)
+    __slots__ = ("_evidence", "_members")
 
     _members: dict[str, Any]
+    _evidence: Evidence | None
 
     def __init__(self, raw: Annotated[Mapping[str, Any], _VerifiedOnly()]) -> None:
         self._members = freeze(raw)
+        self._evidence = None
 
     @property
     def raw(self) -> Mapping[str, Any]:
@@ -94,18 +97,24 @@ class Claims(SetOnce):
         return self._members.get("su") is True
 
     @property
+    def evidence(self) -> Evidence:
+        """What the token proves about the login: all that a policy reads of it."""
+        evidence = self._evidence
+        if evidence is None:
+            # Read once. Two threads may both do it: either result is as good.
+            evidence = descope_evidence(self._members)
+            _set_evidence(self, evidence)
+        return evidence
+
+    @property
     def amr(self) -> tuple[str, ...]:
         """Authentication methods (RFC 8176), the strings among them; empty when absent."""
-        value = self.get("amr")
-        return tuple(m for m in value if isinstance(m, str)) if isinstance(value, tuple) else ()
+        return texts_in(self.get("amr"))
 
     @property
     def acr(self) -> tuple[str, ...]:
         """Authentication context classes: `acr` may be one string or an array of them."""
-        value = self.get("acr")
-        if isinstance(value, str):
-            return (value,)
-        return tuple(a for a in value if isinstance(a, str)) if isinstance(value, tuple) else ()
+        return acr_values(self.get("acr"))
 
     @property
     def tenants(self) -> Mapping[str, Any]:
@@ -186,11 +195,13 @@ def claims_of(members: dict[str, Any]) -> Claims:
     """
     claims = Claims.__new__(Claims)
     _set_members(claims, members)
+    _set_evidence(claims, None)
     return claims
 
 
 # Past the checks of `SetOnce`, which cost more than all the rest of making an instance.
 _set_members: Final = Claims.__dict__["_members"].__set__
+_set_evidence: Final = Claims.__dict__["_evidence"].__set__
 
 
 def freeze(value: Any) -> Any:

@@ -259,8 +259,8 @@ def _checks(reason: RejectReason | None) -> Section:
 
 def _met_until(policy: StepUpPolicy, claims: Claims, now: float) -> float:
     """Return until when an alternative that is met stays met; the longest one counts."""
-    met = [each for each in policy.alternatives if not each.assess(claims, now)]
-    return max((each.met_until(claims) for each in met), default=now)
+    met = [each for each in policy.alternatives if not each.assess(claims.evidence, now)]
+    return max((each.met_until(claims.evidence) for each in met), default=now)
 
 
 def _policies(

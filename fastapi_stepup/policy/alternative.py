@@ -2,16 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-from fastapi_stepup._options import is_number
-from fastapi_stepup.claims import Claims
+from fastapi_stepup.evidence import Evidence
 
 Requirement = Literal["step_up", "amr", "acr"]
 Reason = Literal["missing", "expired"]
 Clause = tuple[str, ...]
-
-_ROUNDING: Final = 5  # Seconds that an issuer's clocks may differ between auth_time and iat.
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +38,26 @@ class Alternative:
     amr: tuple[Clause, ...]
     acr: tuple[Clause, ...]
 
-    def assess(self, claims: Claims, now: float) -> tuple[Unmet, ...]:
-        """Return everything that *claims* leave unmet at *now* (epoch seconds)."""
+    def assess(self, evidence: Evidence, now: float) -> tuple[Unmet, ...]:
+        """Return everything that *evidence* leaves unmet at *now* (epoch seconds)."""
         unmet: tuple[Unmet, ...] = ()
-        if not claims.stepped_up or claims.impersonated:
+        if not evidence.stepped_up or evidence.acting:
             unmet = (Unmet("step_up", "missing"),)
         elif self.max_age is not None:
-            proved = _proved_at(claims)
+            proved = evidence.proved_at
             if proved is None:
                 unmet = (Unmet("step_up", "missing"),)
             elif math.floor(now) - proved > self.max_age:
                 unmet = (Unmet("step_up", "expired"),)
-        if self.amr and unmet_clauses(self.amr, claims.amr):
+        if self.amr and unmet_clauses(self.amr, evidence.method_names):
             unmet += (Unmet("amr", "missing"),)
-        if self.acr and unmet_clauses(self.acr, claims.acr):
+        if self.acr and unmet_clauses(self.acr, evidence.classes):
             unmet += (Unmet("acr", "missing"),)
         return unmet
 
-    def met_until(self, claims: Claims) -> float:
-        """Return when *claims* that meet it now are too old for it, in epoch seconds."""
-        proved = _proved_at(claims)
+    def met_until(self, evidence: Evidence) -> float:
+        """Return when *evidence* that meets it now is too old for it, in epoch seconds."""
+        proved = evidence.proved_at
         return math.inf if self.max_age is None or proved is None else proved + self.max_age
 
     def __and__(self, other: "Alternative") -> "Alternative":
@@ -73,7 +70,7 @@ class Alternative:
         )
 
     def implies(self, other: "Alternative") -> bool:
-        """Return whether claims that meet this one always meet *other*."""
+        """Return whether evidence that meets this one always meets *other*."""
         recent = other.max_age is None or (
             self.max_age is not None and self.max_age <= other.max_age
         )
@@ -126,21 +123,6 @@ def _simplified(clauses: tuple[Clause, ...]) -> tuple[Clause, ...]:
 
 def _clauses_imply(clauses: tuple[Clause, ...], others: tuple[Clause, ...]) -> bool:
     return all(any(set(clause) <= set(other) for clause in clauses) for other in others)
-
-
-def _proved_at(claims: Claims) -> float | None:
-    """Return when the user proved their identity, in epoch seconds; `None` if that is unreadable.
-
-    A proof cannot be later than the token that tells of it, so the earlier time counts.
-    """
-    issued: float = claims.issued_at
-    stated = claims.get("auth_time", issued)
-    is_absent = stated is issued
-    if is_absent:
-        return issued
-    if not is_number(stated) or not 0 < stated <= issued + _ROUNDING:
-        return None
-    return min(float(stated), issued)
 
 
 def _in_short(seconds: int) -> str:

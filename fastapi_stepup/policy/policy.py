@@ -9,6 +9,7 @@ from fastapi_stepup._log import logger
 from fastapi_stepup._options import Duration, duration
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError, ImpersonationRefused, StepUpRequired
+from fastapi_stepup.evidence import Evidence
 from fastapi_stepup.policy.alternative import Alternative, Unmet, unmet_clauses
 from fastapi_stepup.policy.amr_names import check_amr
 
@@ -78,7 +79,7 @@ class StepUpPolicy:
 
         With several alternatives, what the nearest one leaves unmet.
         """
-        return self._ranked(claims, now)[0][0]
+        return self._ranked(claims.evidence, now)[0][0]
 
     def is_met_by(self, claims: Claims, *, now: float) -> bool:
         """Return whether *claims* meet this policy at *now* (epoch seconds)."""
@@ -91,30 +92,33 @@ class StepUpPolicy:
             ImpersonationRefused: Another party acts for the user. No step-up can cure that.
             StepUpRequired: Something is missing or expired.
         """
-        if len(self.alternatives) == 1 and not self.alternatives[0].assess(claims, now):
+        evidence = claims.evidence
+        if len(self.alternatives) == 1 and not self.alternatives[0].assess(evidence, now):
             return  # the usual case
-        ranked = self._ranked(claims, now)
+        ranked = self._ranked(evidence, now)
         if not ranked[0][0]:
             return
-        if claims.impersonated:
+        if evidence.acting:
             raise ImpersonationRefused
-        raise self._refusal(claims, now, ranked)
+        raise self._refusal(evidence, now, ranked)
 
     def refusal_example(self) -> StepUpRequired:
         """Return the refusal of a session that was never stepped up, for documentation."""
         unmet = (Unmet("step_up", "missing"),)
-        return self._refusal(Claims({}), 0, [(unmet, each) for each in self.alternatives])
+        return self._refusal(Evidence(), 0, [(unmet, each) for each in self.alternatives])
 
-    def _ranked(self, claims: Claims, now: float) -> list[tuple[tuple[Unmet, ...], Alternative]]:
+    def _ranked(
+        self, evidence: Evidence, now: float
+    ) -> list[tuple[tuple[Unmet, ...], Alternative]]:
         """Return what each alternative leaves unmet, the nearest first."""
         if len(self.alternatives) == 1:
             only = self.alternatives[0]
-            return [(only.assess(claims, now), only)]
-        assessed = [(each.assess(claims, now), each) for each in self.alternatives]
+            return [(only.assess(evidence, now), only)]
+        assessed = [(each.assess(evidence, now), each) for each in self.alternatives]
         return sorted(assessed, key=lambda found: len(found[0]))  # stable: then by preference
 
     def _refusal(
-        self, claims: Claims, now: float, ranked: list[tuple[tuple[Unmet, ...], Alternative]]
+        self, evidence: Evidence, now: float, ranked: list[tuple[tuple[Unmet, ...], Alternative]]
     ) -> StepUpRequired:
         """Return the refusal that names the nearest alternative, and all of them in its body.
 
@@ -126,10 +130,10 @@ class StepUpPolicy:
         return StepUpRequired(
             _as_json(unmet),
             max_age=nearest.max_age,
-            acr_values=self._union_of_acr() or _one_clause(nearest.acr, claims.acr),
-            amr=_one_clause(nearest.amr, claims.amr),
+            acr_values=self._union_of_acr() or _one_clause(nearest.acr, evidence.classes),
+            amr=_one_clause(nearest.amr, evidence.method_names),
             alternatives=() if is_plain else tuple(listed),
-            unmet_after_step_up=claims.stepped_up and now - claims.issued_at <= _JUST_NOW,
+            unmet_after_step_up=_was_just_made(evidence, now),
         )
 
     def _union_of_acr(self) -> tuple[str, ...]:
@@ -266,6 +270,12 @@ def _one_clause(clauses: tuple[tuple[str, ...], ...], values: tuple[str, ...]) -
         return clauses[0] if clauses else ()
     common = tuple(v for v in clauses[0] if all(v in clause for clause in clauses))
     return common or (unmet_clauses(clauses, values) or list(clauses))[0]
+
+
+def _was_just_made(evidence: Evidence, now: float) -> bool:
+    """Return whether the session was stepped up within the last minute."""
+    proved = evidence.proved_at if evidence.stepped_up else None
+    return proved is not None and now - proved <= _JUST_NOW
 
 
 def _as_json(unmet: tuple[Unmet, ...]) -> list[dict[str, str]]:

@@ -1,0 +1,77 @@
+"""Evidence of a Descope session: what a policy reads of its claims."""
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+
+from fastapi_stepup import Claims
+from fastapi_stepup.evidence import Evidence, Method, descope_evidence
+
+IAT = 1_700_000_000
+
+
+def test_evidence_holds_nothing_that_was_not_said() -> None:
+    """A token without claims proves nothing."""
+    assert descope_evidence({}) == Evidence(stepped_up=False)
+    assert Evidence() == Evidence(None, None, (), (), acting=False)
+
+
+def test_a_session_is_read_in_full() -> None:
+    """Step-up, its time, methods, classes and impersonation."""
+    said = {"su": True, "iat": IAT, "amr": ["pwd", "mfa", 1], "acr": "a", "act": {"sub": "K1"}}
+
+    assert descope_evidence(said) == Evidence(
+        proved_at=IAT,
+        stepped_up=True,
+        methods=(Method("pwd"), Method("mfa")),
+        classes=("a",),
+        acting=True,
+    )
+    assert descope_evidence(said).method_names == ("pwd", "mfa")
+
+
+def test_a_session_without_step_up_has_no_proof() -> None:
+    """Its `iat` is that of the latest refresh."""
+    assert descope_evidence({"iat": IAT, "auth_time": IAT}).proved_at is None
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ({"iat": IAT}, IAT),
+        ({"iat": IAT, "auth_time": IAT - 60}, IAT - 60),
+        ({"iat": IAT, "auth_time": IAT + 5}, IAT),
+        ({"iat": IAT, "auth_time": IAT + 6}, None),
+        ({"iat": IAT, "auth_time": 0}, None),
+        ({"iat": IAT, "auth_time": None}, None),
+        ({"iat": IAT, "auth_time": str(IAT)}, None),
+        ({"iat": IAT, "auth_time": True}, None),
+        ({"iat": IAT, "auth_time": float("nan")}, None),
+        ({}, None),
+        ({"iat": "now"}, None),
+        ({"iat": 10**400}, None),
+        ({"iat": float("nan")}, None),
+    ],
+)
+def test_a_step_up_is_as_old_as_its_token(times: dict[str, Any], expected: float | None) -> None:
+    """Or as `auth_time`, where that is earlier; a time that cannot be is none."""
+    assert descope_evidence({"su": True, **times}).proved_at == expected
+
+
+@pytest.mark.parametrize(
+    ("acr", "expected"), [("a", ("a",)), (["a", 1, "b"], ("a", "b")), (5, ()), ({"a": 1}, ())]
+)
+def test_acr_is_one_class_or_several(acr: object, expected: tuple[str, ...]) -> None:
+    """What is neither text nor a list says nothing."""
+    assert descope_evidence({"acr": acr}).classes == expected
+
+
+def test_claims_read_their_evidence_once() -> None:
+    """Copies and pickles read the same."""
+    claims = Claims({"su": True, "iat": IAT, "amr": ["sms"]})
+
+    assert claims.evidence is claims.evidence
+    for twin in (copy.copy(claims), copy.deepcopy(claims), pickle.loads(pickle.dumps(claims))):
+        assert twin.evidence == claims.evidence

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from fastapi_stepup.challenge import Challenge
     from fastapi_stepup.claims import Claims, claims_from
     from fastapi_stepup.client.auth import StepUpAuth
-    from fastapi_stepup.client.errors import StepUpCancelled, StepUpFailed
-    from fastapi_stepup.client.models import StepUpQuestion, StepUpTokens
+    from fastapi_stepup.client.errors import StepUpCancelled, StepUpFailed, StepUpUnmet
+    from fastapi_stepup.client.models import AuthorizationRequest, StepUpQuestion, StepUpTokens
     from fastapi_stepup.guard.credentials import CredentialReader
     from fastapi_stepup.guard.guard import StepUpGuard
     from fastapi_stepup.policy.policy import StepUpPolicy
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fastapi_stepup.web.rules import StepUpRule
 
 __all__ = [
+    "AuthorizationRequest",
     "Challenge",
     "Claims",
     "CredentialReader",
@@ -48,6 +49,7 @@ __all__ = [
     "StepUpRule",
     "StepUpScript",
     "StepUpTokens",
+    "StepUpUnmet",
     "TokenVerifier",
     "claims_from",
     "errors",
@@ -65,8 +67,8 @@ _EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     "challenge": ("Challenge",),
     "claims": ("Claims", "claims_from"),
     "client.auth": ("StepUpAuth",),
-    "client.errors": ("StepUpCancelled", "StepUpFailed"),
-    "client.models": ("StepUpQuestion", "StepUpTokens"),
+    "client.errors": ("StepUpCancelled", "StepUpFailed", "StepUpUnmet"),
+    "client.models": ("AuthorizationRequest", "StepUpQuestion", "StepUpTokens"),
     "guard.credentials": ("CredentialReader",),
     "guard.guard": ("StepUpGuard",),
     "policy.policy": ("StepUpPolicy",),

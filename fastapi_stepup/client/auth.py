@@ -15,10 +15,13 @@ from fastapi_stepup.client.challenge import Origin, is_refusal, origin_of
 from fastapi_stepup.client.errors import StepUpFailed
 from fastapi_stepup.client.libraries import INVALID_URL, UNREADABLE, AuthBase, Request, Response
 from fastapi_stepup.client.models import (
+    AuthorizationRequest,
+    Authorize,
     SessionTokens,
     StepUpPrompt,
     StepUpQuestion,
     StepUpTokens,
+    new_session_of,
     session_of,
 )
 from fastapi_stepup.client.session import OwnRequest, RunningStepUp, SharedSession
@@ -46,21 +49,27 @@ class StepUpAuth(AuthBase):
       a guarded page is not sent again: the page is.
     - Parallel requests, in threads or tasks, share one prompt. A request that the prompt itself or
       an event hook sends meanwhile does not wait for it: its 401 is returned.
+    - With *authorize* there is no prompt: a challenge of any API that answers RFC 9470 goes to this
+      callback, which signs the user in anew at the issuer and returns the new tokens.
+    - A request that is refused again with those raises `StepUpUnmet`: no second round is made.
     - Tokens go to one origin only. Requests to others pass without them.
     - The step-up's own requests use the client's transport and timeouts, and follow no redirect.
     - Request bodies are read into memory, so that they can be sent twice.
     - One object serves any number of clients of httpx and httpx2, threads and event loops.
     - Does not refresh an expired session, and does not sign a user in.
 
-    A client's call raises `StepUpCancelled` when the prompt gives no code, and `StepUpFailed` when
-    the step-up fails, whatever the server wrote; neither is an `httpx.HTTPError`. What the prompt
-    itself raises comes out of the call that asked it.
+    A client's call raises `StepUpCancelled` when prompt or callback return nothing, and
+    `StepUpFailed` when the step-up fails, whatever the server wrote; neither is an
+    `httpx.HTTPError`. What the prompt itself raises comes out of the call that asked it.
 
     Args:
         tokens: The session to begin with.
         prompt: Returns the code, as text. One of the question's `choices` instead has a code sent
             that way: the same again, or another. `None` cancels. It may be asynchronous for an
-            `AsyncClient`; there, a plain one is called in a thread.
+            `AsyncClient`; there, a plain one is called in a thread. For APIs with `stepup_router`.
+        authorize: Called with an `AuthorizationRequest` in place of a prompt. Returns an access
+            token, or `StepUpTokens` if there is a new refresh token too; `None` cancels. It may be
+            asynchronous, as *prompt* may.
         method: The method to use first, if it is offered: `"email"`, `"sms"`, `"voice"`,
             `"whatsapp"` or `"totp"`; by default the first that is offered.
         origin: The origin that gets the tokens, such as `"https://shop.example"`; by default that
@@ -69,30 +78,41 @@ class StepUpAuth(AuthBase):
         attempts: Number of wrong codes after which the step-up fails.
 
     Raises:
-        TypeError: *tokens* are no session, or *prompt* cannot be called.
+        TypeError: *tokens* are no session, *prompt* or *authorize* cannot be called, or not just
+            one of the two is given.
         ValueError: A token cannot be sent, or *origin* is no origin.
 
     References:
-        RFC 9470 section 4.
+        RFC 9470 sections 4 and 5.
     """
 
     def __init__(
         self,
         tokens: SessionTokens,
-        prompt: StepUpPrompt,
+        prompt: StepUpPrompt | None = None,
         *,
+        authorize: Authorize | None = None,
         method: str | None = None,
         origin: str | None = None,
         on_tokens: Callable[[StepUpTokens], object] | None = None,
         attempts: int = 3,
     ) -> None:
-        if not callable(prompt):
-            msg = f"prompt must be a function that returns the code; got {type(prompt).__name__}."
-            raise TypeError(msg)
+        if (prompt is None) == (authorize is None):
+            raise TypeError("Give either prompt or authorize.")
+        for name, given in (("prompt", prompt), ("authorize", authorize)):
+            if given is not None and not callable(given):
+                returned = "the code" if name == "prompt" else "new tokens"
+                kind = type(given).__name__
+                msg = f"{name} must be a function that returns {returned}; got {kind}."
+                raise TypeError(msg)
         self._session = SharedSession(
-            session_of(tokens), method=method, on_tokens=on_tokens, attempts=attempts
+            session_of(tokens),
+            method=method,
+            on_tokens=on_tokens,
+            attempts=attempts,
+            authorizes=authorize is not None,
         )
-        self._prompt = prompt
+        self._callback: Any = prompt or authorize
         self._lock = threading.Lock()
         self._origin = None if origin is None else _checked_origin(origin)
 
@@ -118,7 +138,7 @@ class StepUpAuth(AuthBase):
                 if isinstance(step, RunningStepUp):
                     step.done.wait()
                     answer = None
-                elif isinstance(step, StepUpQuestion):
+                elif isinstance(step, StepUpQuestion | AuthorizationRequest):
                     answer = self._ask(step)
                 else:
                     own = isinstance(step, OwnRequest)
@@ -144,7 +164,7 @@ class StepUpAuth(AuthBase):
                 if isinstance(step, RunningStepUp):
                     await _end_of(step)
                     answer = None
-                elif isinstance(step, StepUpQuestion):
+                elif isinstance(step, StepUpQuestion | AuthorizationRequest):
                     answer = await self._ask_async(step)
                 else:
                     own = isinstance(step, OwnRequest)
@@ -162,17 +182,29 @@ class StepUpAuth(AuthBase):
             self._origin = self._origin or origin
         return origin == self._origin
 
-    def _ask(self, question: StepUpQuestion) -> Secret | None:
-        return _checked_answer(self._prompt(question))
+    def _ask(self, question: StepUpQuestion | AuthorizationRequest) -> Any:
+        return self._checked(question, _Given(self._callback(question)))
 
-    async def _ask_async(self, question: StepUpQuestion) -> Secret | None:
-        if _is_asynchronous(self._prompt):
-            given = _Given(self._prompt(question))
+    async def _ask_async(self, question: StepUpQuestion | AuthorizationRequest) -> Any:
+        if _is_asynchronous(self._callback):
+            given = _Given(self._callback(question))
         else:
-            given = await anyio.to_thread.run_sync(lambda: _Given(self._prompt(question)))
+            given = await anyio.to_thread.run_sync(lambda: _Given(self._callback(question)))
         if inspect.isawaitable(given.answer):
             given = _Given(await given.answer)
-        return _checked_answer(given.answer)
+        return self._checked(question, given)
+
+    def _checked(self, question: StepUpQuestion | AuthorizationRequest, given: "_Given") -> Any:
+        if given.answer is None:
+            return None
+        if inspect.isawaitable(given.answer):
+            if inspect.iscoroutine(given.answer):
+                given.answer.close()
+            kind = "prompt" if isinstance(question, StepUpQuestion) else "callback authorize"
+            raise TypeError(f"The {kind} is asynchronous: it needs an httpx.AsyncClient.")
+        if isinstance(question, StepUpQuestion):
+            return _code(given)
+        return new_session_of(given.answer, self._session.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,25 +225,19 @@ def _checked_origin(origin: str) -> Origin:
     return origin_of(url)
 
 
-def _checked_answer(answer: object) -> Secret | None:
+def _code(given: _Given) -> Secret:
     """Return the code so that no frame of a later error shows it."""
-    if answer is None:
-        return None
-    if isinstance(answer, str):
-        return Secret(answer)
-    msg = f"The prompt must return the code as text, or None; it returned {type(answer).__name__}."
+    if isinstance(given.answer, str):
+        return Secret(given.answer)
+    kind = type(given.answer).__name__
+    msg = f"The prompt must return the code as text, or None; it returned {kind}."
     msg += " An asynchronous prompt needs an httpx.AsyncClient."
-    if inspect.isawaitable(answer):
-        msg = "The prompt is asynchronous: it needs an httpx.AsyncClient."
-    if inspect.iscoroutine(answer):
-        answer.close()
-    del answer
     raise TypeError(msg)
 
 
-def _is_asynchronous(prompt: StepUpPrompt) -> bool:
-    call = type(prompt).__call__
-    return inspect.iscoroutinefunction(prompt) or inspect.iscoroutinefunction(call)
+def _is_asynchronous(callback: Any) -> bool:
+    call = type(callback).__call__
+    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(call)
 
 
 async def _end_of(running: RunningStepUp) -> None:

@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Self, TypeAlias
 
 from fastapi_stepup.challenge import Challenge
-from fastapi_stepup.client.errors import StepUpFailed
+from fastapi_stepup.client.errors import StepUpFailed, StepUpUnmet
 from fastapi_stepup.client.libraries import INVALID_URL, URL, Response
-from fastapi_stepup.client.models import StepUpQuestion, StepUpTokens, is_token
+from fastapi_stepup.client.models import (
+    AuthorizationRequest,
+    StepUpQuestion,
+    StepUpTokens,
+    is_token,
+)
 
 Origin: TypeAlias = tuple[str, bytes, int | None]
 DELIVERIES: Final = ("email", "sms", "voice", "whatsapp")
@@ -19,6 +24,8 @@ _CODE: Final = "insufficient_user_authentication"
 _UNAUTHORIZED: Final = 401
 # Python itself refuses to read longer numbers; ten digits are 300 years.
 _SECONDS: Final = re.compile(r"[0-9]{1,10}")
+# They are joined by spaces for the issuer, so one that has a space would be two.
+_CLASS: Final = re.compile(r"[!-~]+")
 _MOST_SECONDS: Final = 10**10
 
 
@@ -38,16 +45,10 @@ class StepUpChallenge:
 
         Values come from the body, which says more, and else from the header.
         """
-        if not is_refusal(response):
+        demand = _demand(response)
+        if demand is None:
             return None
-        # A redirect may have led to another origin, and from there back to a URL of its choice.
-        hops = [response.url, *(earlier.url for earlier in response.history)]
-        if len({origin_of(url) for url in hops}) > 1:
-            return None
-        problem = _problem(response)
-        challenge = _challenge(response)
-        if problem.get("code") != _CODE and challenge is None:
-            return None
+        problem, in_header = demand
         amr = _texts(problem.get("amr"))
         routes = _routes(problem, response.url)
         named = {} if "mfa" in amr else {name: routes[name] for name in routes if name in amr}
@@ -56,14 +57,12 @@ class StepUpChallenge:
             routes = named
         if not routes:
             return None
-        unmet = problem.get("unmet")
-        in_header = challenge or Challenge.bearer()
         return cls(
             routes=named or routes,
             max_age=_seconds(problem.get("max_age"), in_header.max_age),
             acr_values=_texts(problem.get("acr_values")) or in_header.acr_values,
             amr=amr,
-            unmet=tuple(one for one in _list(unmet) if isinstance(one, dict)),
+            unmet=_objects(problem.get("unmet")),
         )
 
     @property
@@ -83,6 +82,33 @@ class StepUpChallenge:
             unmet=self.unmet,
             problem=problem,
         )
+
+
+def authorization_request(response: Response) -> AuthorizationRequest | None:
+    """Return what a new authorization has to ask for; `None` if *response* asks for none.
+
+    Values come from the body, which says more, and else from the header.
+    """
+    demand = _demand(response)
+    if demand is None:
+        return None
+    problem, in_header = demand
+    return AuthorizationRequest(
+        acr_values=tuple(
+            one
+            for one in _texts(problem.get("acr_values")) or in_header.acr_values
+            if _CLASS.fullmatch(one)
+        ),
+        max_age=_seconds(problem.get("max_age"), in_header.max_age),
+        amr=_texts(problem.get("amr")),
+        unmet=_objects(problem.get("unmet")),
+        resource_metadata=in_header.params.get("resource_metadata"),
+    )
+
+
+def unmet_again(response: Response) -> StepUpUnmet:
+    """Return the error for a request that was refused again after a new authorization."""
+    return StepUpUnmet("unmet_authentication_requirements", problem=_problem(response))
 
 
 def failure_of(reply: Response) -> StepUpFailed:
@@ -121,6 +147,21 @@ def origin_of(url: URL) -> Origin:
 def is_refusal(response: Response) -> bool:
     """Return whether *response* is a 401, the only status that may carry a challenge."""
     return response.status_code == _UNAUTHORIZED
+
+
+def _demand(response: Response) -> tuple[dict[str, Any], Challenge] | None:
+    """Return problem and challenge of a step-up refusal, either of which may be empty."""
+    if not is_refusal(response):
+        return None
+    # A redirect may have led to another origin, and from there back to a URL of its choice.
+    hops = [response.url, *(earlier.url for earlier in response.history)]
+    if len({origin_of(url) for url in hops}) > 1:
+        return None
+    problem = _problem(response)
+    challenge = _challenge(response)
+    if problem.get("code") != _CODE and challenge is None:
+        return None
+    return problem, challenge or Challenge.bearer()
 
 
 def _challenge(response: Response) -> Challenge | None:
@@ -179,6 +220,10 @@ def _json_object(response: Response) -> dict[str, Any]:
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _objects(value: object) -> tuple[Mapping[str, Any], ...]:
+    return tuple(one for one in _list(value) if isinstance(one, dict))
 
 
 def _seconds(value: object, default: int | None) -> int | None:

@@ -11,8 +11,8 @@ class StepUpFailed(Exception):
         code: Code of the server's problem. Codes of this client are `"cancelled"`, `"failed"` (the
             answer has no problem), `"no_session"` (no token, or none that can be sent),
             `"redirected"` (a route of the step-up led elsewhere, which is not followed),
-            `"subject_mismatch"` (the new session is another user's) and `"unreadable"` (the body
-            cannot be decoded).
+            `"subject_mismatch"` (the new session is another user's), `"unreadable"` (the body
+            cannot be decoded) and `"unmet_authentication_requirements"` (see `StepUpUnmet`).
         problem: The whole problem; empty when the server gave none.
         retry_after: Seconds after which another try makes sense.
     """
@@ -39,3 +39,12 @@ class StepUpFailed(Exception):
 
 class StepUpCancelled(StepUpFailed):
     """The prompt gave no code."""
+
+
+class StepUpUnmet(StepUpFailed):
+    """The request was refused again with the tokens of a new authorization.
+
+    The issuer ignores what it was asked for, or gave a login that is weaker or older than that. No
+    second round is made, and the tokens from before are kept. `problem` is that of the second
+    refusal.
+    """

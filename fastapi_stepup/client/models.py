@@ -57,7 +57,66 @@ class StepUpQuestion:
     problem: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationRequest:
+    """What a new authorization request has to ask for, so that the API lets the request in.
+
+    Attributes:
+        acr_values: Authentication context classes, most preferred first; any one will do.
+        max_age: Allowed age of the login in seconds; `None` when the API does not say.
+        amr: Authentication methods that would do. No request parameter asks for them.
+        unmet: Requirements that are not met, as `{"requirement": …, "reason": …}`.
+        resource_metadata: URL of the API's metadata (RFC 9728), as the API wrote it: unchecked.
+    """
+
+    acr_values: tuple[str, ...] = ()
+    max_age: int | None = None
+    amr: tuple[str, ...] = ()
+    unmet: tuple[Mapping[str, Any], ...] = ()
+    resource_metadata: str | None = None
+
+    @property
+    def wants(self) -> tuple[object, ...]:
+        """Requirements of a new authorization. One meets all challenges with equal `wants`."""
+        return self.acr_values, self.amr, self.max_age
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Parameters to add to the authorization request (OpenID Connect Core 3.1.2.1).
+
+        An issuer may ignore `acr_values`, so `claims` asks for the same once more as essential
+        (section 5.5.1.1). Both `acr_values` and `max_age` belong into one request: a new login for
+        the one alone may lose the other.
+        """
+        asked: dict[str, str] = {}
+        if self.acr_values:
+            acr = {"essential": True, "values": list(self.acr_values)}
+            asked["acr_values"] = " ".join(self.acr_values)
+            asked["claims"] = json.dumps({"id_token": {"acr": acr}}, separators=(",", ":"))
+        if self.max_age is not None:
+            asked["max_age"] = str(self.max_age)
+        return asked
+
+
+NewTokens: TypeAlias = str | SessionTokens | None
+Authorize: TypeAlias = Callable[[AuthorizationRequest], NewTokens | Awaitable[NewTokens]]
 StepUpPrompt: TypeAlias = Callable[[StepUpQuestion], str | Awaitable[str | None] | None]
+
+
+def new_session_of(answer: object, held: StepUpTokens) -> StepUpTokens:
+    """Return the tokens that an authorization gave; a text is an access token alone.
+
+    The refresh token stays the one that is *held* unless there is another.
+
+    Raises:
+        TypeError: They are no tokens.
+        ValueError: A token cannot be sent.
+    """
+    if isinstance(answer, str):
+        answer = StepUpTokens(answer)
+    session = session_of(answer)  # type: ignore[arg-type]  # it checks
+    del answer
+    return StepUpTokens(session.session_token, session.refresh_token or held.refresh_token)
 
 
 def session_of(tokens: SessionTokens) -> StepUpTokens:
@@ -74,8 +133,10 @@ def session_of(tokens: SessionTokens) -> StepUpTokens:
             "tokens must be a session: an object with session_token and refresh_token, such as "
             f"StepUpTokens; got {type(tokens).__name__}."
         )
+        del session, refresh
         raise TypeError(msg)
     if not is_token(session) or not (refresh is None or is_token(refresh)):
+        del session, refresh  # Error reports show the variables of each frame.
         msg = "A token has a character that no bearer token has, or is empty."
         raise ValueError(msg)
     return StepUpTokens(session, refresh)

@@ -8,19 +8,22 @@ import threading
 from collections.abc import Callable, Generator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, Final, TypeAlias, TypeVar
 
 from fastapi_stepup._secret import Secret
 from fastapi_stepup.client.challenge import (
     DELIVERIES,
     StepUpChallenge,
+    authorization_request,
     destination_of,
     failure_of,
     tokens_of,
+    unmet_again,
 )
 from fastapi_stepup.client.errors import StepUpCancelled, StepUpFailed
 from fastapi_stepup.client.libraries import Request, Response, post
-from fastapi_stepup.client.models import StepUpTokens, subject_of
+from fastapi_stepup.client.models import AuthorizationRequest, StepUpTokens, subject_of
 
 _SEND_AGAIN: Final = frozenset({"otp_expired", "otp_exhausted"})
 _ASK_AGAIN: Final = _SEND_AGAIN | {"otp_rejected"}
@@ -33,11 +36,19 @@ class OwnRequest:
     request: Any
 
 
+class _Outcome(Enum):
+    """What became of a refused request when a step-up has ended."""
+
+    ANOTHER = auto()  # The step-up was for other requirements.
+    SAME = auto()
+    ANSWERED = auto()  # It was sent again as a part of it.
+
+
 @dataclass(eq=False, slots=True)
 class RunningStepUp:
     """A step-up that is running, and the requests that wait for it."""
 
-    challenge: StepUpChallenge
+    challenge: StepUpChallenge | AuthorizationRequest
     done: threading.Event = field(default_factory=threading.Event)
     failure: StepUpFailed | None = None
     waits_for: "list[RunningStepUp]" = field(default_factory=list)
@@ -61,7 +72,15 @@ class _WouldWaitForItself(Exception):
 
 
 class SharedSession:
-    """The tokens of one account, for all requests that are sent with them."""
+    """The tokens of one account, for all requests that are sent with them.
+
+    Args:
+        tokens: The session to begin with.
+        method: The method to use first.
+        on_tokens: Called with each new session.
+        attempts: Number of wrong codes after which the step-up fails.
+        authorizes: Whether new tokens come from an authorization instead of the API's own routes.
+    """
 
     def __init__(
         self,
@@ -70,11 +89,13 @@ class SharedSession:
         method: str | None,
         on_tokens: Callable[[StepUpTokens], object] | None,
         attempts: int,
+        authorizes: bool,
     ) -> None:
         self.tokens: StepUpTokens = tokens
         self._method = method or ""
         self._on_tokens = on_tokens
         self._attempts = attempts
+        self._authorizes = authorizes
         self._lock = threading.Lock()
         self._running: RunningStepUp | None = None
 
@@ -85,25 +106,38 @@ class SharedSession:
             tokens = self.tokens
             request.headers["Authorization"] = f"Bearer {tokens.session_token}"
             response: Response = yield request
-            challenge = None if asked else StepUpChallenge.read(response)
-            if challenge is None:
+            challenge = self._challenge(response)
+            if challenge is None or (asked and not self._authorizes):
                 return
+            if asked:
+                raise unmet_again(response)
             # After a redirect this is another request than the first one, which was carried out.
             request = response.request
             try:
-                asked = yield from self._join(challenge, request, tokens)
+                outcome = yield from self._join(challenge, request, tokens)
             except _WouldWaitForItself:
                 return
+            if outcome is _Outcome.ANSWERED:
+                return
+            asked = outcome is _Outcome.SAME
+
+    def _challenge(self, response: Response) -> StepUpChallenge | AuthorizationRequest | None:
+        if self._authorizes:
+            return authorization_request(response)
+        return StepUpChallenge.read(response)
 
     def _join(
-        self, challenge: StepUpChallenge, request: Request, tokens: StepUpTokens
-    ) -> Plan[bool]:
-        """Step up or wait for it, and return whether the step-up was for this *challenge*."""
-        shared = False
+        self,
+        challenge: StepUpChallenge | AuthorizationRequest,
+        request: Request,
+        tokens: StepUpTokens,
+    ) -> Plan[_Outcome]:
+        """Step up for *challenge*, or wait while another request does."""
+        outcome = _Outcome.ANOTHER
         while True:
             with self._lock:
                 if self.tokens != tokens:
-                    return shared
+                    return outcome
                 running = self._running
                 if running is None:
                     running = self._running = RunningStepUp(challenge)
@@ -111,9 +145,13 @@ class SharedSession:
             yield from self._wait(running)
             if running.failure is not None:
                 raise running.failure.copy()
-            shared = running.challenge.wants == challenge.wants
+            if running.challenge.wants == challenge.wants:
+                outcome = _Outcome.SAME
         _INSIDE.set((*_INSIDE.get(), running))
         try:
+            if isinstance(challenge, AuthorizationRequest):
+                yield from self._authorize(challenge, request)
+                return _Outcome.ANSWERED
             self.tokens = yield from self._step_up(challenge, request)
         except StepUpFailed as failure:
             running.failure = failure
@@ -123,9 +161,8 @@ class SharedSession:
             with self._lock:
                 self._running = None
             running.done.set()
-        if self._on_tokens is not None:
-            self._on_tokens(self.tokens)
-        return True
+        self._adopt(self.tokens)
+        return _Outcome.SAME
 
     def _wait(self, running: RunningStepUp) -> Plan[None]:
         inside = _INSIDE.get()
@@ -166,6 +203,26 @@ class SharedSession:
             if problem in _SEND_AGAIN:
                 destination = yield from self._start(challenge, request, method)
 
+    def _authorize(self, asked: AuthorizationRequest, request: Request) -> Plan[None]:
+        """Authorize anew, and send *request* again with the new tokens.
+
+        The tokens from before stay if the new ones are refused too.
+        """
+        tokens: StepUpTokens | None = yield asked
+        if tokens is None:
+            raise StepUpCancelled("cancelled")
+        self._check_same_subject(tokens)
+        request.headers["Authorization"] = f"Bearer {tokens.session_token}"
+        try:
+            response: Response = yield request
+        except GeneratorExit:
+            self._adopt(tokens)  # The request failed on its way, which says nothing against them.
+            raise
+        # A redirect means that the request itself was carried out.
+        if response.request is request and self._challenge(response) is not None:
+            raise unmet_again(response)
+        self._adopt(tokens)
+
     def _start(self, challenge: StepUpChallenge, request: Request, method: str) -> Plan[str | None]:
         """Have a code sent and return its masked destination; `None` for an authenticator app."""
         if method == "totp":
@@ -197,12 +254,20 @@ class SharedSession:
             )
         )
 
+    def _adopt(self, tokens: StepUpTokens) -> None:
+        self.tokens = tokens
+        if self._on_tokens is not None:
+            self._on_tokens(tokens)
+
     def _stepped_up(self, reply: Response) -> StepUpTokens:
         tokens = tokens_of(reply, self.tokens)
         if tokens is None:
             raise StepUpFailed("no_session")
-        # The request is repeated as the account that made it, or not at all.
+        self._check_same_subject(tokens)
+        return tokens
+
+    def _check_same_subject(self, tokens: StepUpTokens) -> None:
+        """Refuse another user's tokens: a request is repeated as who made it, or not at all."""
         before, after = subject_of(self.tokens.session_token), subject_of(tokens.session_token)
         if before is not None and after is not None and before != after:
             raise StepUpFailed("subject_mismatch")
-        return tokens

@@ -10,6 +10,7 @@ import pytest
 import fastapi_stepup
 
 NAMES = [
+    "AuthorizationRequest",
     "Challenge",
     "Claims",
     "CredentialReader",
@@ -30,6 +31,7 @@ NAMES = [
     "StepUpRule",
     "StepUpScript",
     "StepUpTokens",
+    "StepUpUnmet",
     "TokenVerifier",
     "claims_from",
     "errors",

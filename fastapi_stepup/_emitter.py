@@ -1,66 +1,90 @@
-"""Emitter: calls the `on_event` hook."""
+"""Emitter and AuditTrail: call the hooks `on_event` and `on_audit`."""
 
 import time
 from asyncio import CancelledError
+from collections.abc import Callable
 from inspect import iscoroutinefunction
 from types import CoroutineType
-from typing import Final
+from typing import ClassVar, Final, Generic, TypeVar
 
 from fastapi_stepup._log import logger
 from fastapi_stepup.errors import ConfigurationError
-from fastapi_stepup.events import Event, EventHook
+from fastapi_stepup.events import AuditRecord, Event
 
 SLOW_HOOK: Final = 0.05
 
+Item = TypeVar("Item")
 
-class Emitter:
-    """Calls the user's hook with events.
 
-    - A hook is called in line, in order, on the thread where the event happens.
-    - A hook that raises changes nothing: its event is dropped, and one warning is logged.
+class Hooks(Generic[Item]):
+    """Calls the user's hooks, one after the other.
+
+    - A hook is called in line, in order, on the thread where the thing happens.
+    - A hook that raises changes nothing: its item is dropped, and one warning is logged. The hooks
+      after it are called.
     - A hook that takes longer than 50 ms is reported once in the log. It holds its caller up each
-      time, so it should only count, or put the event into a queue of its own.
+      time, so it should only count, or put the item into a queue of its own.
 
     Args:
-        hook: Called with each event, or `None`. A plain function: a coroutine would not be awaited.
+        hooks: A plain function of one item, a list or tuple of such, or `None`. A coroutine would
+            not be awaited.
 
     Raises:
-        ConfigurationError: *hook* is not callable, or is a coroutine function.
+        ConfigurationError: A hook is not callable, or is a coroutine function.
     """
 
-    __slots__ = ("_warned", "hook")
+    __slots__ = ("_warned", "hooks")
 
-    def __init__(self, hook: EventHook | None = None) -> None:
-        called = getattr(hook, "__call__", None)  # noqa: B004  # its type tells, not that it exists
-        if hook is not None and (
-            not callable(hook) or iscoroutinefunction(hook) or iscoroutinefunction(called)
-        ):
-            msg = "on_event takes a plain function of one event; it is called in line."
-            raise ConfigurationError(msg)
-        self.hook: EventHook | None = hook
-        self._warned: set[str] = set()
+    option: ClassVar[str]
+
+    def __init__(self, hooks: object = None) -> None:
+        given = hooks if isinstance(hooks, (list, tuple)) else () if hooks is None else (hooks,)
+        for hook in given:
+            called = getattr(hook, "__call__", None)  # noqa: B004  # its type tells
+            if not callable(hook) or iscoroutinefunction(hook) or iscoroutinefunction(called):
+                msg = (
+                    f"{self.option} takes a plain function of one argument, or a list of such; "
+                    "it is called in line."
+                )
+                raise ConfigurationError(msg)
+        self.hooks: tuple[Callable[[Item], object], ...] = tuple(given)
+        self._warned: set[tuple[int, str]] = set()
 
     def __bool__(self) -> bool:
-        return self.hook is not None
+        return bool(self.hooks)
 
-    def __call__(self, event: Event) -> None:
-        """Call the hook with *event*, if there is one. Never raises an `Exception`."""
-        hook = self.hook
-        if hook is None:
-            return
-        started = time.perf_counter()
-        try:
-            result = hook(event)
-        except (Exception, CancelledError):  # noqa: BLE001  # A hook must not change a decision.
-            self._warn_once("failed")
-        else:
-            if isinstance(result, CoroutineType):
-                result.close()
-                self._warn_once("returned a coroutine, which is not awaited")
-        if time.perf_counter() - started > SLOW_HOOK:
-            self._warn_once("took longer than 50 ms, and requests wait for it")
+    def __call__(self, item: Item) -> None:
+        """Call each hook with *item*. Never raises an `Exception`."""
+        for position, hook in enumerate(self.hooks):
+            started = time.perf_counter()
+            try:
+                result = hook(item)
+            except (Exception, CancelledError):  # noqa: BLE001  # it must not change a decision
+                self._warn_once(position, "failed")
+            else:
+                if isinstance(result, CoroutineType):
+                    result.close()
+                    self._warn_once(position, "returned a coroutine, which is not awaited")
+            if time.perf_counter() - started > SLOW_HOOK:
+                self._warn_once(position, "took longer than 50 ms, and requests wait for it")
 
-    def _warn_once(self, problem: str) -> None:
-        if problem not in self._warned:
-            self._warned.add(problem)
-            logger.warning("The on_event hook %s; this is not logged again.", problem)
+    def _warn_once(self, position: int, problem: str) -> None:
+        if (position, problem) not in self._warned:
+            self._warned.add((position, problem))
+            logger.warning("The %s hook %s; this is not logged again.", self.option, problem)
+
+
+class Emitter(Hooks[Event]):
+    """Calls the hooks of `on_event` with events; see `Hooks`."""
+
+    __slots__ = ()
+
+    option = "on_event"
+
+
+class AuditTrail(Hooks[AuditRecord]):
+    """Calls the hooks of `on_audit` with records; see `Hooks`."""
+
+    __slots__ = ()
+
+    option = "on_audit"

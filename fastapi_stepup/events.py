@@ -1,4 +1,4 @@
-"""Event classes for operators, without tokens, addresses or user ids.
+"""Events for operators, without tokens, addresses or user ids, and records for auditors.
 
 Each field is a number or has few values, so an event can become a metric as it is. The exception is
 `kid`, which comes from a token: it is escaped and cut to 64 characters, for logs only.
@@ -6,7 +6,7 @@ Each field is a number or has few values, so an event can become a metric as it 
 *Decision events* are the ones from `StepUpAsked` on: what entry points and helper routes decided.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -206,6 +206,52 @@ Event = (
     | OneTimeUse
 )
 EventHook = Callable[[Event], object]
+EventHooks = EventHook | Sequence[EventHook]
+
+AuditAction = Literal["access", "start", "finish", "one_time"]
+AuditOutcome = Literal["succeeded", "refused", "failed", "reported"]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One decision about a caller, for an audit trail.
+
+    - `access`: a policy was met, or a request was refused. A session that passes where no step-up
+      is asked for leaves no record.
+    - `start`, `finish`: a helper route began a step-up, or ended one.
+    - `one_time`: a one-time step-up was spent, given back, or could not be used.
+
+    Never holds a token, a code, an address, a path's values or a query.
+
+    Attributes:
+        time: Epoch seconds, by the guard's clock.
+        action: As above.
+        outcome: `reported` in report-only mode; `failed` where something could not be asked (5xx).
+        subject: The user: a keyed digest, or `sub` as it is with `audit_subjects="plain"`. `None`
+            where no token says it.
+        issuer: The issuer of the session.
+        purpose: The declared purpose of a one-time step-up.
+        method: The method of a helper route.
+        reason: Why it did not succeed: an unmet requirement (`step_up_expired`), a
+            `RejectReason`, or a problem code.
+        route: The template of the route's path (`/orders/{order_id}`).
+        request_id: `X-Request-ID`, else the trace id of `traceparent`; the caller chooses both.
+    """
+
+    time: float
+    action: AuditAction
+    outcome: AuditOutcome
+    subject: str | None = None
+    issuer: str | None = None
+    purpose: str | None = None
+    method: str | None = None
+    reason: str | None = None
+    route: str | None = None
+    request_id: str | None = None
+
+
+AuditHook = Callable[[AuditRecord], object]
+AuditHooks = AuditHook | Sequence[AuditHook]
 
 
 def printable_kid(kid: str) -> str:

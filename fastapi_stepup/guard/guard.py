@@ -13,15 +13,16 @@ from typing import Any, Literal, Self, get_args
 import httpx
 from starlette.requests import HTTPConnection
 
-from fastapi_stepup._emitter import Emitter
+from fastapi_stepup._emitter import AuditTrail, Emitter
 from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup._log import logger
 from fastapi_stepup._options import Duration, one_of
 from fastapi_stepup._secret import Secret
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError, KeysUnavailable, StepUpError, StepUpRequired
-from fastapi_stepup.events import EventHook
+from fastapi_stepup.events import AuditHooks, EntryPointName, EventHooks
 from fastapi_stepup.guard.credentials import CredentialReader, reader_from
+from fastapi_stepup.guard.decisions import AuditSubjects, Decisions
 from fastapi_stepup.guard.factory import (
     GuardParts,
     PartsFactory,
@@ -90,7 +91,11 @@ class StepUpGuard(SetOnce):
         report_only: Let requests pass that would be refused, and say so in the log and as
             `ReportOnly` events: for rolling a policy out. The middleware then refuses nothing; a
             dependency still asks for a valid session, since it owes the handler its claims.
-        on_event: Called with each event.
+        on_event: Called with each event; a list of hooks is taken too.
+        on_audit: Called with a record of each decision (`AuditRecord`); or a list of hooks.
+        audit_subjects: `"digest"` names users in records by a keyed digest, `"plain"` by `sub`.
+        audit_key: A secret of at least 16 bytes for these digests, so that those of several
+            processes and of later runs can be compared. By default a new one in each process.
         clock: Gives epoch seconds; `time.time` by default.
 
     Raises:
@@ -107,7 +112,10 @@ class StepUpGuard(SetOnce):
         realm: str | None = None,
         warmup: Warmup = "best-effort",
         report_only: bool = False,
-        on_event: EventHook | Emitter | None = None,
+        on_event: EventHooks | Emitter | None = None,
+        on_audit: AuditHooks | None = None,
+        audit_subjects: AuditSubjects = "digest",
+        audit_key: str | bytes | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         # The last one counts. Adding, removing and reading one are atomic: no lock is needed.
@@ -118,10 +126,17 @@ class StepUpGuard(SetOnce):
         self.base_url: str = descope.base_url
         self.warmup: Warmup = one_of("warmup", warmup, get_args(Warmup))
         self.clock: Callable[[], float] = clock or _epoch_seconds
+        emit = on_event if isinstance(on_event, Emitter) else Emitter(on_event)
         self.refusals: Refusals = Refusals(
-            realm=self.project_id if realm is None else realm,
-            report_only=report_only,
-            emit=on_event if isinstance(on_event, Emitter) else Emitter(on_event),
+            realm=self.project_id if realm is None else realm, report_only=report_only, emit=emit
+        )
+        self.decisions: Decisions = Decisions(
+            self,
+            emit=emit,
+            audit=AuditTrail(on_audit),
+            subjects=audit_subjects,
+            key=audit_key,
+            clock=self.clock,
         )
         self.realm: str = self.refusals.realm
         self.report_only: bool = self.refusals.report_only
@@ -153,7 +168,10 @@ class StepUpGuard(SetOnce):
         keys_max_stale: float = MAX_STALE,
         warmup: Warmup = "best-effort",
         report_only: bool = False,
-        on_event: EventHook | None = None,
+        on_event: EventHooks | None = None,
+        on_audit: AuditHooks | None = None,
+        audit_subjects: AuditSubjects = "digest",
+        audit_key: str | bytes | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] | None = None,
     ) -> Self:
@@ -186,7 +204,10 @@ class StepUpGuard(SetOnce):
             keys_max_stale: Seconds for which an unreachable key set is served on.
             warmup: What start-up does about keys.
             report_only: Report refusals instead of making them; see the class.
-            on_event: Called with each event (`fastapi_stepup.events`).
+            on_event: Called with each event (`fastapi_stepup.events`), or a list of hooks.
+            on_audit: Called with a record of each decision, or a list of hooks; see the class.
+            audit_subjects: How records name users; see the class.
+            audit_key: Keys the digests of users; see the class.
             transport: Where outbound HTTP goes instead of the network; the seam for tests.
             clock: Gives epoch seconds; `time.time` by default.
 
@@ -229,6 +250,9 @@ class StepUpGuard(SetOnce):
             warmup=warmup,
             report_only=report_only,
             on_event=emit,
+            on_audit=on_audit,
+            audit_subjects=audit_subjects,
+            audit_key=audit_key,
             clock=clock,
         )
 
@@ -279,6 +303,7 @@ class StepUpGuard(SetOnce):
         policy: StepUpPolicy | None = None,
         *,
         token: str | None = None,
+        entry_point: EntryPointName | None = "handler",
     ) -> Claims:
         """Return the claims of the session that *connection* presents, if it meets *policy*.
 
@@ -300,6 +325,8 @@ class StepUpGuard(SetOnce):
             policy: What the session must meet; `None` asks for a session only.
             token: The session token, where it is in no header field. It needs no same-origin
                 evidence, so do not take it from a cookie.
+            entry_point: How events name the place of a refusal; `None` reports none, for callers
+                that may let the request pass all the same.
 
         Raises:
             StepUpError: The refusal to answer with, complete with challenge and helper routes.
@@ -314,12 +341,17 @@ class StepUpGuard(SetOnce):
             parts = self._parts
             claims = self._known(connection, parts) or await self._verified(connection, parts)
         except StepUpError as error:
+            if entry_point is not None:
+                self.decisions.refused(connection, error, entry_point)
             raise self.refusals.shaped(connection, error) from None
         if policy is not None:
             try:
                 policy.enforce(claims, now=self.clock())
             except StepUpError as error:
-                self._refuse(connection, policy, claims, error)
+                self._refuse(connection, policy, claims, error, entry_point)
+            else:
+                if self.decisions.active:
+                    self.decisions.met(connection, policy, claims)
         keep_policy(connection, self, policy)
         return claims
 
@@ -329,13 +361,18 @@ class StepUpGuard(SetOnce):
         policy: StepUpPolicy,
         claims: Claims,
         error: StepUpError,
+        entry_point: EntryPointName | None,
     ) -> None:
         """Raise the refusal of claims that do not meet *policy*, unless it is only reported."""
         if isinstance(error, StepUpRequired):
             if self.refusals.leads_to_step_up(connection):
                 return
             policy, error = self._all_that_is_asked(connection, policy, claims, error)
-        if not self.refusals.is_reported(error.code):
+        is_reported = self.refusals.is_reported(error.code)
+        if is_reported or entry_point is not None:
+            place = entry_point or "middleware"
+            self.decisions.refused(connection, error, place, reported=is_reported)
+        if not is_reported:
             raise self.refusals.shaped(connection, error, policy=policy, claims=claims) from None
 
     def _all_that_is_asked(
@@ -384,6 +421,7 @@ class StepUpGuard(SetOnce):
             claims = await self._verified(connection, self._parts)
         except StepUpError as error:
             drop_claims(connection, self)
+            self.decisions.refused(connection, error, "handler")
             raise self.refusals.shaped(connection, error) from None
         for policy in policies:
             await self.authorize(connection, policy)

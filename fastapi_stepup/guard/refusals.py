@@ -33,6 +33,18 @@ PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 _DENIAL: Final = "websocket.http.response"
 
 
+class ClosedWebSocket(WebSocketException):
+    """A refusal of a WebSocket that has no HTTP answer: close code 1008 and the problem code.
+
+    Args:
+        refusal: What an HTTP request would have been answered.
+    """
+
+    def __init__(self, refusal: StepUpError) -> None:
+        self.refusal = refusal
+        super().__init__(POLICY_VIOLATION, reason=refusal.code)
+
+
 class Refusals(SetOnce):
     """Turns an error into the answer for one connection, or into a report.
 
@@ -140,7 +152,7 @@ class Refusals(SetOnce):
         if connection.scope["type"] == "websocket":
             state = getattr(connection, "application_state", WebSocketState.CONNECTING)
             if state is not WebSocketState.CONNECTING or not can_be_answered(connection.scope):
-                return WebSocketException(POLICY_VIOLATION, reason=error.code)
+                return ClosedWebSocket(error.with_traceback(None))
         if _is_left_to_starlette(connection, error):
             # Its own handler writes any body as text.
             error.headers = {**error.headers, "Content-Type": PROBLEM_MEDIA_TYPE}

@@ -15,17 +15,19 @@ async def authorize_or_report(
 ) -> Claims | None:
     """Do what `StepUpGuard.authorize` does, and in report-only mode report its refusal.
 
-    Returns `None` where there is no valid session and the refusal was only reported.
+    Returns `None` where there is no valid session and the refusal was only reported. A refusal that
+    is raised is in no event yet: the caller may let the request pass all the same.
 
     Raises:
         StepUpError: As `authorize`.
         WebSocketException: As `authorize`.
     """
     try:
-        return await guard.authorize(connection, policy)
+        return await guard.authorize(connection, policy, entry_point=None)
     except (StepUpError, WebSocketException) as refusal:
         code = refusal.code if isinstance(refusal, StepUpError) else refusal.reason
         if not guard.refusals.is_reported(code):
             raise
+        guard.decisions.refused(connection, refusal, "middleware", reported=True)
     keep_policy(connection, guard, policy)
     return None

@@ -42,7 +42,7 @@ def policies_of_route(connection: HTTPConnection, guard: object) -> tuple[StepUp
     """
     scope = connection.scope
     kept = scope.get(RULES_SCOPE_KEY, {}).get(guard, ())
-    route = _serving_route(scope)
+    route = serving_route(scope)
     asked = [
         *(each for each in kept if isinstance(each, StepUpPolicy)),
         *_of_dependencies(route, guard, kept),
@@ -51,7 +51,7 @@ def policies_of_route(connection: HTTPConnection, guard: object) -> tuple[StepUp
     return tuple(dict.fromkeys(asked))
 
 
-def _serving_route(scope: Mapping[str, Any]) -> Any:
+def serving_route(scope: Mapping[str, Any]) -> Any:
     """Return the route that serves *scope*, with the dependencies of routers that include it."""
     route = scope.get("route")
     if route is None:

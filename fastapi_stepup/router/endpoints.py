@@ -22,12 +22,14 @@ from fastapi_stepup.guard.markers import mark
 from fastapi_stepup.guard.refusals import is_without_session
 from fastapi_stepup.router.body import read_body
 from fastapi_stepup.router.flow import StepUpFlow, refuse_impersonated
-from fastapi_stepup.router.methods.base import MethodRoute
+from fastapi_stepup.router.methods.base import Method, MethodRoute
+from fastapi_stepup.router.records import Step, reporting
 from fastapi_stepup.router.schemas import Pending
 from fastapi_stepup.router.session_response import Caller
 from fastapi_stepup.web.dependencies import RequireSession
 from fastapi_stepup.web.openapi import document_refusals
 
+_PENDING: Final = 202
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Pragma": "no-cache",
@@ -110,6 +112,8 @@ class SessionOrRefusal(RequireSession):
     claims. It may go on with the refresh token. Any other refusal is raised.
     """
 
+    _entry_point = None
+
     async def __call__(self, connection: HTTPConnection) -> Claims | StepUpError:  # type: ignore[override]
         """Authorize *connection*; FastAPI calls this."""
         try:
@@ -120,8 +124,10 @@ class SessionOrRefusal(RequireSession):
             return error.with_traceback(None)
 
 
-def add_method_route(router: APIRouter, flow: StepUpFlow, route: MethodRoute, name: str) -> None:
-    """Add *route* to *router* under the name *name*.
+def add_method_route(
+    router: APIRouter, flow: StepUpFlow, method: Method, route: MethodRoute, name: str
+) -> None:
+    """Add *route* of *method* to *router* under the name *name*.
 
     - Asks for a session before it reads the body, unless the route is public.
     - A route that finishes a step-up takes the refresh token where the session ran out.
@@ -131,16 +137,21 @@ def add_method_route(router: APIRouter, flow: StepUpFlow, route: MethodRoute, na
     session = Depends(SessionOrRefusal(guard) if route.finishes else RequireSession(guard))
 
     async def answer(request: Request, claims: Claims | StepUpError | None) -> Response:
-        with _bound(guard):
+        decisions = guard.decisions
+        with _bound(guard), reporting(decisions, request, method, route.action) as step:
             if claims is None:
                 caller, body = None, await read_body(request, route.body)
             elif isinstance(claims, Claims):
+                _name_caller(step, claims)
                 refuse_impersonated(claims)
                 body = await read_body(request, route.body)
                 caller = flow.caller_with_session(request, claims, body)
             else:
                 caller, body = await _without_session(flow, request, route, claims)
+                _name_caller(step, caller.claims)
             reply = await route.handle(request, caller, body)
+            if step is not None:
+                step.is_pending = isinstance(reply, Response) and reply.status_code == _PENDING
         return reply if isinstance(reply, Response) else JSONResponse(reply.model_dump())
 
     async def with_session(
@@ -202,6 +213,11 @@ def operation_id(route: APIRoute) -> str:
     """Return an operation id made of the path, which is the same in each run, unlike the name."""
     method = min(route.methods or {"any"}).lower()
     return re.sub(r"\W+", "_", route.path_format).strip("_") + f"_{method}"
+
+
+def _name_caller(step: Step | None, claims: Claims) -> None:
+    if step is not None:
+        step.claims = claims
 
 
 async def _without_session(

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from starlette.requests import HTTPConnection
 
+from fastapi_stepup._emitter import Emitter
 from fastapi_stepup._log import logger
 from fastapi_stepup.errors import ConfigurationError, TooManyAttempts
+from fastapi_stepup.events import LimitedStep, RateLimited
 from fastapi_stepup.router.counters import Counters
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ class Limiter:
         limits: The limits.
         namespace: Keeps the counters of projects apart.
         redis_url: The Redis to count in (`redis://…`); this process by default.
+        emit: Called with an event where a limit is reached.
 
     Raises:
         ConfigurationError: A limit cannot be read, or Redis is asked for and its package is
@@ -94,12 +97,18 @@ class Limiter:
     """
 
     def __init__(
-        self, limits: StepUpLimits, *, namespace: str, redis_url: str | None = None
+        self,
+        limits: StepUpLimits,
+        *,
+        namespace: str,
+        redis_url: str | None = None,
+        emit: Emitter | None = None,
     ) -> None:
         if not isinstance(limits, StepUpLimits):
             msg = "limits is a StepUpLimits, or None for no limits of our own."
             raise ConfigurationError(msg)
         self._namespace = namespace
+        self._emit = Emitter() if emit is None else emit
         try:
             from limits import parse_many  # noqa: PLC0415  # an extra
         except ImportError:
@@ -163,7 +172,7 @@ class Limiter:
             TooManyAttempts: The limit is reached; `retry_after` says for how long.
         """
         keys = {"subject": None, "address": address}
-        await self._count("public try", self._tries, keys, self._strangers)
+        await self._count("public_try", self._tries, keys, self._strangers)
 
     async def count_poll(self, *, subject: str) -> None:
         """Count a question to Descope that neither sends nor tries anything.
@@ -175,7 +184,7 @@ class Limiter:
 
     async def _count(
         self,
-        step: str,
+        step: LimitedStep,
         limits: "Iterable[tuple[str, RateLimitItem]]",
         keys: "Mapping[str, str | None]",
         counters: Counters | None = None,
@@ -186,6 +195,7 @@ class Limiter:
                 continue
             waiting = await self._hit(limit, f"{step} {by} {key}", counters or self._users)
             if waiting is not None:
+                self._emit(RateLimited(step))
                 raise TooManyAttempts(retry_after=max(1, math.ceil(waiting)))
 
     async def _hit(self, limit: "RateLimitItem", what: str, counters: Counters) -> float | None:

@@ -137,7 +137,7 @@ def stepup_router(
         for route in method.routes():
             name = f"stepup{route.path.replace('/', '_')}_{number}"
             uris.setdefault(method.name, {})[route.uri] = name
-            add_method_route(router, flow, route, name)
+            add_method_route(router, flow, method.name, route, name)
             finishing += [name] if route.finishes else []
     status_name = f"stepup_status_{number}"
     add_status_routes(router, flow, built, status_name)
@@ -190,4 +190,6 @@ def _limiter(
             "limits=None to rely on Descope's limits alone."
         )
         return None
-    return Limiter(limits, namespace=guard.project_id, redis_url=redis_url)
+    return Limiter(
+        limits, namespace=guard.project_id, redis_url=redis_url, emit=guard.decisions.emit
+    )

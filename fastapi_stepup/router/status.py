@@ -78,7 +78,7 @@ async def step_up_status(
     mounted = [UsableMethod(method=offer) for m in methods for offer in m.offers()]
     status = StepUpStatus(methods=mounted, enroll_uri=flow.enroll_uri)
     try:
-        claims = await guard.authorize(request)
+        claims = await guard.authorize(request, entry_point=None)
         status.signed_in, status.expires_at = True, int(claims.expires_at)
         if claims.impersonated:
             return status

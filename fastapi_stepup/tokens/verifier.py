@@ -20,7 +20,7 @@ from fastapi_stepup.errors import (
     RevocationUnavailable,
     StepUpError,
 )
-from fastapi_stepup.events import EventHook, TokenCache, TokenRejected
+from fastapi_stepup.events import EventHooks, TokenCache, TokenRejected
 from fastapi_stepup.tokens.cache import CACHED_TOKENS, CachedToken, VerifiedTokenCache
 from fastapi_stepup.tokens.claims_set import LEEWAY, Validity, check_claims_set, claims_rules
 from fastapi_stepup.tokens.jwks.cache import JWKSCache
@@ -103,7 +103,7 @@ class TokenVerifier(SetOnce):
         verdict_cache_size: int = CACHED_TOKENS,
         is_revoked: RevocationHook | None = None,
         revocation_timeout: float = REVOCATION_TIMEOUT,
-        on_event: EventHook | Emitter | None = None,
+        on_event: EventHooks | Emitter | None = None,
         clock: Callable[[], float] = _clock.wall,
     ) -> None:
         if is_revoked is not None and not callable(is_revoked):
@@ -158,7 +158,7 @@ class TokenVerifier(SetOnce):
             generation = self.keys.generation
             digest, cached = self._cache.find(token, generation)
             claims = None if cached is None else self._still_good(cached)
-            if digest is not None and self._emit.hook is not None:
+            if digest is not None and self._emit.hooks:
                 self._emit(TokenCache("miss" if claims is None else "hit"))
             if claims is None:
                 claims = await self._verify(token, digest, generation)

@@ -66,7 +66,7 @@ def _guarded_class(endpoint: Any, guard: StepUpGuard, policy: StepUpPolicy) -> A
             if issubclass(endpoint, HTTPEndpoint)
             else WebSocket(self.scope, self.receive, self.send)
         )
-        await guard.authorize(connection, policy)
+        await guard.authorize(connection, policy, entry_point="decorator")
         await super(guarded, self).dispatch()
 
     # Not on the class: a subclass that replaces `dispatch` is not guarded.
@@ -95,7 +95,7 @@ def _guarded_function(endpoint: Any, guard: StepUpGuard, policy: StepUpPolicy) -
     @functools.wraps(endpoint)
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         connection = kwargs[name] if name in kwargs else args[position]
-        await guard.authorize(connection, policy)
+        await guard.authorize(connection, policy, entry_point="decorator")
         if is_async:
             return await endpoint(*args, **kwargs)
         return await run_in_threadpool(endpoint, *args, **kwargs)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from fastapi import Depends
 from fastapi.openapi.models import HTTPBearer
@@ -13,6 +13,7 @@ from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup._options import Duration
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError
+from fastapi_stepup.events import EntryPointName
 from fastapi_stepup.guard.conditions import Conditional, checked_condition, said_yes
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.route_policies import keep_rules
@@ -51,6 +52,7 @@ class RequireSession(SetOnce, SecurityBase):
     guard: StepUpGuard
     policy: StepUpPolicy | None
     when: Callable[..., Any] | None
+    _entry_point: ClassVar[EntryPointName | None] = "dependency"
     _hash: int  # computed once: FastAPI asks several times a request
 
     def __init__(self, guard: StepUpGuard) -> None:
@@ -82,7 +84,7 @@ class RequireSession(SetOnce, SecurityBase):
             StepUpError: The refusal, which both frameworks answer.
             WebSocketException: The refusal of a WebSocket that has no HTTP answer.
         """
-        return await self.guard.authorize(connection, self.policy)
+        return await self.guard.authorize(connection, self.policy, entry_point=self._entry_point)
 
     @property
     def dependency(self) -> NoReturn:
@@ -217,16 +219,18 @@ class RequireStepUp(RequireSession):
                 TypeError: The condition answered neither `True` nor `False`.
             """
             if self.when is None:
-                return await self.guard.authorize(connection, self.policy)
+                return await self.guard.authorize(
+                    connection, self.policy, entry_point=self._entry_point
+                )
             return await self._authorize_when(self.when, connection, asked)
 
     async def _authorize_when(
         self, when: Callable[..., Any], connection: HTTPConnection, asked: object
     ) -> Claims:
         if not said_yes(when, asked):
-            return await self.guard.authorize(connection)
+            return await self.guard.authorize(connection, entry_point=self._entry_point)
         keep_rules(connection, self.guard, (Conditional(self.policy, when),))
-        return await self.guard.authorize(connection, self.policy)
+        return await self.guard.authorize(connection, self.policy, entry_point=self._entry_point)
 
 
 def _forgotten_depends(kind: type[RequireSession]) -> ConfigurationError:

@@ -125,7 +125,10 @@ class StepUpMiddleware(SetOnce):
         except (StepUpError, WebSocketException) as error:
             # Asked for at the helper routes, a step-up could never be done: a session suffices.
             is_left = self.guard.refusals.is_left_to_helper_route(connection, error, self.app)
-            return None if is_left else error
+            if is_left:
+                return None
+            self.guard.decisions.refused(connection, error, "middleware")
+            return error
         return None
 
     async def _without_conditions(

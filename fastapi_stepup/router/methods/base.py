@@ -3,20 +3,22 @@
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from fastapi_stepup.events import MethodName
 from fastapi_stepup.providers.descope.client import DescopeClient
 from fastapi_stepup.providers.descope.responses import DescopeUser
 from fastapi_stepup.router.flow import StepUpFlow
-from fastapi_stepup.router.schemas import StepUpRequestBody
+from fastapi_stepup.router.records import Action
+from fastapi_stepup.router.schemas import SteppedUpSession, StepUpRequestBody
 
 _SHORT: Final = 7
 
-Method = Literal["otp", "totp", "magiclink", "enchantedlink", "passkey", "oauth", "sso", "notp"]
+Method = MethodName
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,13 @@ class MethodRoute:
     public: bool = False
     pending: bool = False
     finishes: bool = False
+
+    @property
+    def action(self) -> Action | None:
+        """What it does to the step-up; `None` for the page of an enchanted link."""
+        if self.reply is SteppedUpSession:
+            return "finish"
+        return "start" if self.uri == "start_uri" else None
 
 
 class StepUpMethod(ABC):

@@ -15,7 +15,7 @@ from fastapi_stepup._http import HTTPClient, HTTPFailure
 from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup._urls import checked_base_url
 from fastapi_stepup.errors import ConfigurationError, InvalidToken, KeysUnavailable, RejectReason
-from fastapi_stepup.events import EventHook, KidOutcome, UnknownKid, printable_kid
+from fastapi_stepup.events import EventHooks, KidOutcome, UnknownKid, printable_kid
 from fastapi_stepup.tokens.jwk import MAX_KEYS, VerificationKey
 from fastapi_stepup.tokens.jwks.event_loops import running_loop
 from fastapi_stepup.tokens.jwks.freshness import MIN_TTL
@@ -82,7 +82,7 @@ class JWKSCache(SetOnce):
         max_stale: float = MAX_STALE,
         cooldown: float = COOLDOWN,
         http: HTTPClient | None = None,
-        on_event: EventHook | Emitter | None = None,
+        on_event: EventHooks | Emitter | None = None,
         monotonic: Callable[[], float] | None = None,
         wall: Callable[[], float] | None = None,
     ) -> None:
@@ -119,7 +119,7 @@ class JWKSCache(SetOnce):
         *,
         algorithms: tuple[str, ...] = ("RS256",),
         url: str = "https://static.invalid/jwks.json",
-        on_event: EventHook | Emitter | None = None,
+        on_event: EventHooks | Emitter | None = None,
     ) -> Self:
         """Return a cache that holds *jwks* for good and never fetches (offline use).
 

@@ -32,7 +32,6 @@ from fastapi_stepup.events import (
 from fastapi_stepup.guard.refusals import ClosedWebSocket
 from fastapi_stepup.guard.request_state import asked_policies
 from fastapi_stepup.guard.route_policies import serving_route
-from fastapi_stepup.policy.alternative import step_up_age
 from fastapi_stepup.policy.policy import StepUpPolicy
 
 AuditSubjects = Literal["digest", "plain"]
@@ -86,7 +85,7 @@ class Decisions(SetOnce):
         if policy in (asked_policies(connection, self._guard) or ()):
             return
         if self.emit:
-            self.emit(StepUpMet(step_up_age(claims, self._clock())))
+            self.emit(StepUpMet(_age_of(claims, self._clock())))
         self.record(connection, "access", "succeeded", claims=claims)
 
     def refused(
@@ -161,6 +160,12 @@ class Decisions(SetOnce):
             return claims.subject
         named = f"{claims.issuer}\0{claims.subject}".encode(errors="backslashreplace")
         return hmac.digest(self._key, named, "sha256").hex()[:_DIGEST]
+
+
+def _age_of(claims: Claims, now: float) -> float:
+    """Return the age of the step-up in seconds, as `max_age` counts it; never below 0."""
+    proved = claims.evidence.proved_at
+    return max(0.0, now - (claims.issued_at if proved is None else proved))
 
 
 def reason_of(error: StepUpError) -> str:

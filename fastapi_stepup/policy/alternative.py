@@ -105,12 +105,6 @@ class Alternative:
         return members
 
 
-def step_up_age(claims: Claims, now: float) -> float:
-    """Return the age of the step-up in seconds, as `max_age` counts it; never below 0."""
-    proved = _proved_at(claims)
-    return max(0.0, now - (claims.issued_at if proved is None else proved))
-
-
 def unmet_clauses(clauses: tuple[Clause, ...], values: tuple[str, ...]) -> list[Clause]:
     """Return the clauses of which *values* have nothing."""
     return [clause for clause in clauses if not set(clause).intersection(values)]

@@ -4,6 +4,7 @@
 - A page may link to any file of the repository; outside of docs/ it becomes a link to the
   repository's host. A link to a file that does not exist stays as it is, so the build fails.
 - `<!-- options: NAME -->` becomes a table of a public callable's arguments, from its docstring.
+- `<!-- names: NAME -->` becomes an entry for each name in `__all__` of a module, or in a union.
 - Each page is published as Markdown too, and `llms.txt` lists them.
 """
 
@@ -12,9 +13,8 @@ import posixpath
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Final
-
-import fastapi_stepup
+from pkgutil import resolve_name
+from typing import Any, Final, get_args
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 URLS: Final = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
@@ -22,10 +22,13 @@ LINK: Final = re.compile(r"(?<=\]\()(\.\./[^)\s#]*)")
 HIDDEN: Final = re.compile(r"^<!---.*?-->\n*", re.MULTILINE | re.DOTALL)
 FENCE: Final = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 OPTIONS: Final = re.compile(r"^<!-- options: ([\w.]+) -->$", re.MULTILINE)
+NAMES: Final = re.compile(r"^<!-- names: ([\w.]+) -->$", re.MULTILINE)
 ARGS: Final = re.compile(r"^Args:\n((?:    .*\n?|\n)+)", re.MULTILINE)
 ARGUMENT: Final = re.compile(r"^    (\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 PROSE: Final = re.compile(r"[A-Za-z`*]")
 LINKED: Final = re.compile(r"\[([^\]]+)\]\([^)]*\)")
+
+OWN_PAGES: Final = {"fastapi_stepup.errors"}
 
 _pages: dict[str, tuple[str, str]] = {}
 
@@ -43,9 +46,7 @@ def options(name: str) -> dict[str, tuple[str, str]]:
     Raises:
         LookupError: An argument is not documented, or a documented one does not exist.
     """
-    target: Any = fastapi_stepup
-    for part in name.split("."):
-        target = getattr(target, part)
+    target: Any = resolve_name(f"fastapi_stepup:{name}")
     parameters = inspect.signature(target).parameters
     section = ARGS.search(inspect.getdoc(target) or "")
     described = dict(ARGUMENT.findall(section[1])) if section else {}
@@ -71,6 +72,18 @@ def _table(name: re.Match[str]) -> str:
     return "\n".join(rows)
 
 
+def names(of: str) -> list[str]:
+    """Return the full names of the entries that stand for a module or for a union of classes."""
+    target: Any = resolve_name(of)
+    if classes := get_args(target):
+        return [f"{kind.__module__}.{kind.__qualname__}" for kind in classes]
+    return [f"{of}.{name}" for name in target.__all__ if f"{of}.{name}" not in OWN_PAGES]
+
+
+def _entries(of: re.Match[str]) -> str:
+    return "\n\n".join(f"::: {name}" for name in names(of[1]))
+
+
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Drop the blocks that only the tests see, and resolve links out of docs/."""
     folder = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
@@ -82,7 +95,8 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
             return link[1]
         return f"{URLS['Source']}/blob/main/{target}"
 
-    text = OPTIONS.sub(_table, LINK.sub(resolve, HIDDEN.sub("", markdown)))
+    text = LINK.sub(resolve, HIDDEN.sub("", markdown))
+    text = NAMES.sub(_entries, OPTIONS.sub(_table, text))
     _pages[page.file.src_uri] = (page.title or "", text)
     return text
 

@@ -20,6 +20,7 @@ MARKS: Final = {
     "examples/test_shop_in_chromium.py": "browser",
     "policy/test_laws.py": "slow",
     "project/test_benchmarks.py": "slow",
+    "project/test_site.py": "slow",
     "project/test_typing.py": "slow",
     "providers/descope/test_requests.py": "sdk",
     "sdk": "sdk",

@@ -80,19 +80,23 @@ class AuthorizationRequest:
         """Requirements of a new authorization. One meets all challenges with equal `wants`."""
         return self.acr_values, self.amr, self.max_age
 
-    @property
-    def parameters(self) -> dict[str, str]:
-        """Parameters to add to the authorization request (OpenID Connect Core 3.1.2.1).
+    def parameters(self, *, essential: bool = False) -> dict[str, str]:
+        """Return what to add to the authorization request (OpenID Connect Core 3.1.2.1).
 
-        An issuer may ignore `acr_values`, so `claims` asks for the same once more as essential
-        (section 5.5.1.1). Both `acr_values` and `max_age` belong into one request: a new login for
-        the one alone may lose the other.
+        Age and class belong into one request: a new login for the one alone may lose the other.
+
+        Args:
+            essential: Ask by `claims` instead of `acr_values` (section 5.5.1.1). An issuer may
+                ignore `acr_values`, and often does while a session lives; an essential class it
+                may not. Only for issuers whose metadata have `claims_parameter_supported`. The two
+                are never sent together: issuers then go by either.
         """
         asked: dict[str, str] = {}
-        if self.acr_values:
+        if self.acr_values and essential:
             acr = {"essential": True, "values": list(self.acr_values)}
-            asked["acr_values"] = " ".join(self.acr_values)
             asked["claims"] = json.dumps({"id_token": {"acr": acr}}, separators=(",", ":"))
+        elif self.acr_values:
+            asked["acr_values"] = " ".join(self.acr_values)
         if self.max_age is not None:
             asked["max_age"] = str(self.max_age)
         return asked

@@ -79,14 +79,16 @@ async def test_asynchronous_callback() -> None:
 
 
 def test_parameters_of_the_authorization_request() -> None:
-    """Class and age go into one request, the class twice: `acr_values` alone may be ignored."""
+    """Class and age go into one request; an essential class takes the place of `acr_values`."""
     asked = AuthorizationRequest(acr_values=("urn:a", "urn:b"), max_age=0)
-    parameters = asked.parameters
-    assert json.loads(parameters.pop("claims")) == {
+    assert asked.parameters() == {"acr_values": "urn:a urn:b", "max_age": "0"}
+    essential = asked.parameters(essential=True)
+    assert json.loads(essential.pop("claims")) == {
         "id_token": {"acr": {"essential": True, "values": ["urn:a", "urn:b"]}}
     }
-    assert parameters == {"acr_values": "urn:a urn:b", "max_age": "0"}
-    assert AuthorizationRequest(amr=("otp",)).parameters == {}
+    assert essential == {"max_age": "0"}
+    for flag in (False, True):
+        assert AuthorizationRequest(amr=("otp",)).parameters(essential=flag) == {}
 
 
 HEADERS = [

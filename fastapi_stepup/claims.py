@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 from starlette.requests import HTTPConnection
 
@@ -53,14 +53,15 @@ class Claims(SetOnce):
         raw: All claims as the token has them; objects as read-only dicts, arrays as tuples.
     """
 
-    __slots__ = ("_evidence", "_members")
+    __slots__ = ("_evidence", "_members", "_reader")
 
     _members: dict[str, Any]
     _evidence: Evidence | None
+    _reader: "EvidenceReader | None"
 
     def __init__(self, raw: Annotated[Mapping[str, Any], _VerifiedOnly()]) -> None:
         self._members = freeze(raw)
-        self._evidence = None
+        self._evidence = self._reader = None
 
     @property
     def raw(self) -> Mapping[str, Any]:
@@ -93,8 +94,11 @@ class Claims(SetOnce):
 
     @property
     def stepped_up(self) -> bool:
-        """True if the session is stepped up: `su` is the JSON value `true`, nothing else."""
-        return self._members.get("su") is True
+        """True if the session is stepped up: for Descope, `su` is the JSON value `true`.
+
+        Never true for a token of an issuer that has no such mark: there a policy decides.
+        """
+        return self.evidence.stepped_up is True
 
     @property
     def evidence(self) -> Evidence:
@@ -102,7 +106,8 @@ class Claims(SetOnce):
         evidence = self._evidence
         if evidence is None:
             # Read once. Two threads may both do it: either result is as good.
-            evidence = descope_evidence(self._members)
+            reader = self._reader
+            evidence = descope_evidence(self._members) if reader is None else reader(self)
             _set_evidence(self, evidence)
         return evidence
 
@@ -164,8 +169,11 @@ class Claims(SetOnce):
     def __hash__(self) -> int:
         return hash(tuple(self.get(name) for name in ("iss", "sub", "iat", "exp")))
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Mapping[str, Any]]]:
-        return type(self), (self.raw,)
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._reader is None and self._evidence is None:
+            return type(self), (self.raw,)
+        # What was read and not who read it: a reader may be a function that cannot be pickled.
+        return _restored, (type(self), self.raw, self.evidence)
 
     @property
     def __pydantic_serializer__(self) -> "SchemaSerializer":
@@ -188,20 +196,35 @@ class Claims(SetOnce):
         }
 
 
-def claims_of(members: dict[str, Any]) -> Claims:
+EvidenceReader = Callable[[Claims], Evidence]
+
+
+def claims_of(members: dict[str, Any], reader: EvidenceReader | None = None) -> Claims:
     """Return the claims in *members*, parsed JSON to which the caller keeps no reference.
 
     They are frozen when a container in them is first read: most requests never read one.
+
+    Args:
+        members: The claims.
+        reader: Reads what they prove, once that is asked; `None` reads a session of Descope.
     """
     claims = Claims.__new__(Claims)
     _set_members(claims, members)
     _set_evidence(claims, None)
+    _set_reader(claims, reader)
+    return claims
+
+
+def _restored(kind: type[Claims], raw: Mapping[str, Any], evidence: Evidence) -> Claims:
+    claims = kind(raw)
+    _set_evidence(claims, evidence)
     return claims
 
 
 # Past the checks of `SetOnce`, which cost more than all the rest of making an instance.
 _set_members: Final = Claims.__dict__["_members"].__set__
 _set_evidence: Final = Claims.__dict__["_evidence"].__set__
+_set_reader: Final = Claims.__dict__["_reader"].__set__
 
 
 def freeze(value: Any) -> Any:

@@ -75,10 +75,13 @@ def evidence_of(
 ) -> Evidence:
     """Return evidence with `amr`, `acr` and `act` as a token has them."""
     amr, acr = members.get("amr"), members.get("acr")
+    methods: tuple[Method, ...] = ()
+    if type(amr) is list or type(amr) is tuple:
+        methods = tuple([_method(name) for name in amr if type(name) is str])
     evidence = _new(Evidence)
     _set_proved_at(evidence, proved_at)
     _set_stepped_up(evidence, stepped_up)
-    _set_methods(evidence, tuple([_method(name) for name in texts_in(amr)]) if amr else ())
+    _set_methods(evidence, methods)
     _set_classes(evidence, acr_values(acr) if acr else ())
     _set_acting(evidence, "act" in members)
     return evidence
@@ -105,10 +108,10 @@ def earlier_of(stated: Any, issued: Any) -> float | None:
     if type(issued) not in _NUMBERS or not -_LATEST < issued < _LATEST:
         return None
     if stated is issued:
-        return float(issued)
+        return issued  # type: ignore[no-any-return]  # a number
     if type(stated) not in _NUMBERS or not 0 < stated <= issued + _ROUNDING:
         return None
-    return float(min(stated, issued))
+    return min(stated, issued)  # type: ignore[no-any-return]  # a number
 
 
 def acr_values(value: Any) -> tuple[str, ...]:

@@ -1,12 +1,16 @@
-"""Rules for the registered claims of a session token (RFC 7519 section 4.1); no I/O, no clock."""
+"""Rules for the registered claims of a session token (RFC 7519 section 4.1); no I/O, no clock.
+
+Those of Descope's sessions, and the checks that they share with other issuers' tokens.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, NamedTuple, Protocol
 
 from fastapi_stepup import _options
 from fastapi_stepup._options import Duration
+from fastapi_stepup.claims import EvidenceReader
 from fastapi_stepup.errors import ConfigurationError, RejectReason
 from fastapi_stepup.tokens.rejected import Rejected
 
@@ -27,6 +31,53 @@ _ISSUER_URL: Final = re.compile(
 )
 
 
+class Validity(NamedTuple):
+    """The time in which a token passes: from `not_before` until just before `expires`.
+
+    Both in epoch seconds, with the leeway in them.
+    """
+
+    not_before: float
+    expires: float
+
+
+class Rules(Protocol):
+    """What a verifier asks of claims, and how it reads what they prove."""
+
+    @property
+    def issuers(self) -> frozenset[str]:
+        """Accepted issuers, as exact strings."""
+
+    @property
+    def audience(self) -> frozenset[str] | None:
+        """Accepted audiences, or `None`."""
+
+    @property
+    def leeway(self) -> float:
+        """Seconds of clock difference to allow for."""
+
+    @property
+    def max_lifetime(self) -> int | None:
+        """Longest time from `iat` to `exp` in seconds, or `None`."""
+
+    @property
+    def reader(self) -> EvidenceReader | None:
+        """Reads what a token proves; `None` reads it as Descope's sessions are read."""
+
+    def check(self, members: Mapping[str, Any], *, now: float, refresh: bool = False) -> Validity:
+        """Return when a token with these claims passes, if they hold *now*.
+
+        Raises:
+            Rejected: A claim is missing, malformed, or not one that is accepted.
+        """
+
+    def accepts_issuer(self, issuer: str) -> bool:
+        """Return whether *issuer* is one whose tokens may pass."""
+
+    def fingerprint(self) -> str:
+        """Return text that is the same for equal rules, and differs for others."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimsRules:
     """The settings that claims are checked against; `TokenVerifier` says what each one means.
@@ -42,10 +93,63 @@ class ClaimsRules:
     leeway: float = 0.0
     max_lifetime: int | None = None
     require_session_name: bool = False
+    reader: EvidenceReader | None = field(default=None, init=False)
+
+    def check(self, members: Mapping[str, Any], *, now: float, refresh: bool = False) -> Validity:
+        """Return when a session token with these claims passes, if they hold *now*.
+
+        Checks `exp`, `iat`, `nbf`, `iss`, `sub`, `aud`, `drn`, `nonce`, `cnf` and `jti`. Does not
+        check the signature, nor what they say about the login (`StepUpPolicy` does).
+
+        Args:
+            members: The payload of the token, parsed strictly.
+            now: Epoch seconds.
+            refresh: Check a refresh token (`drn` is `DSR`), which `max_lifetime` is not about.
+
+        Raises:
+            Rejected: A claim is missing, malformed, or not one that is accepted.
+        """
+        longest = None if refresh else self.max_lifetime
+        validity = check_times(members, leeway=self.leeway, longest=longest, now=now)
+        issuer = members.get("iss")
+        if not isinstance(issuer, str) or not self.accepts_issuer(issuer):
+            raise Rejected(RejectReason.ISSUER)
+        check_subject(members.get("sub"))
+        if "aud" in members or self.audience is not None:
+            self._check_audience(members.get("aud"))
+        name = members.get("drn", None if self.require_session_name else SESSION_NAME)
+        if name != (REFRESH_NAME if refresh else SESSION_NAME) or "nonce" in members:
+            # A nonce makes it an OpenID Connect id token: for the client, not for an API.
+            raise Rejected(RejectReason.NOT_A_SESSION)
+        check_binding(members)
+        return validity
+
+    def accepts_issuer(self, issuer: str) -> bool:
+        """Return whether *issuer* is a listed one, or a URL that Descope writes for the project.
+
+        URLs are on one of the issuer hosts:
+        - `https://<host>/<project>`
+        - `https://<host>/v1/apps/<project>`, and `/<tenant>` behind it
+        - `https://<host>/v1/apps/agentic/<project>/<server>`
+        """
+        if issuer in self.issuers:
+            return True
+        found = _ISSUER_URL.fullmatch(issuer)
+        return (
+            found is not None
+            and found["host"] in self.issuer_hosts
+            and self.project_id in (found["bare"], found["app"], found["agentic"])
+        )
+
+    def _check_audience(self, audience: Any) -> None:
+        listed = audiences_in(audience)
+        accepted = frozenset({self.project_id}) if self.audience is None else self.audience
+        if not self.any_audience and accepted.isdisjoint(listed):
+            raise Rejected(RejectReason.AUDIENCE)
 
     def fingerprint(self) -> str:
         """Return text that is the same for equal rules, and differs for others."""
-        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        values = ((each.name, getattr(self, each.name)) for each in fields(self))
         return repr([(n, sorted(v) if isinstance(v, frozenset) else v) for n, v in values])
 
 
@@ -70,15 +174,24 @@ def claims_rules(
         project_id=project,
         issuers=_options.strings("issuers", issuers) | {project},
         issuer_hosts=_options.strings("issuer_hosts", issuer_hosts),
-        audience=None if audience is None else _audiences(audience, any_audience=any_audience),
+        audience=None
+        if audience is None
+        else accepted_audiences(audience, any_audience=any_audience),
         any_audience=_options.flag("any_audience", any_audience),
         leeway=_options.seconds("leeway", leeway, 0, MAX_LEEWAY),
-        max_lifetime=None if max_lifetime is None else _lifetime(max_lifetime),
+        max_lifetime=None if max_lifetime is None else longest_lifetime(max_lifetime),
         require_session_name=_options.flag("require_session_name", require_session_name),
     )
 
 
-def _audiences(audience: str | Iterable[str], *, any_audience: bool) -> frozenset[str]:
+def accepted_audiences(
+    audience: str | Iterable[str], *, any_audience: bool = False
+) -> frozenset[str]:
+    """Return the option *audience* as a set.
+
+    Raises:
+        ConfigurationError: It is empty, or *any_audience* contradicts it.
+    """
     values = _options.strings("audience", (audience,) if isinstance(audience, str) else audience)
     if not values:
         msg = "audience is None or at least one value."
@@ -89,7 +202,12 @@ def _audiences(audience: str | Iterable[str], *, any_audience: bool) -> frozense
     return values
 
 
-def _lifetime(value: Duration) -> int:
+def longest_lifetime(value: Duration) -> int:
+    """Return the option *max_lifetime* in seconds.
+
+    Raises:
+        ConfigurationError: It is no duration, or zero.
+    """
     seconds = _options.duration("max_lifetime", value)
     if seconds == 0:
         msg = "max_lifetime is None or at least one second."
@@ -97,61 +215,29 @@ def _lifetime(value: Duration) -> int:
     return seconds
 
 
-class Validity(NamedTuple):
-    """The time in which a token passes: from `not_before` until just before `expires`.
-
-    Both in epoch seconds, with the leeway in them.
-    """
-
-    not_before: float
-    expires: float
-
-
-def check_claims_set(
-    members: Mapping[str, Any], rules: ClaimsRules, *, now: float, refresh: bool = False
+def check_times(
+    members: Mapping[str, Any], *, leeway: float, longest: float | None, now: float
 ) -> Validity:
-    """Return when the token with these claims passes, if they hold *now*.
-
-    Checks `exp`, `iat`, `nbf`, `iss`, `sub`, `aud`, `drn`, `nonce`, `cnf` and `jti`. Does not check
-    the signature, nor what they say about the login (`StepUpPolicy` does).
+    """Return when a token passes by `exp`, `iat` and `nbf`, if it does *now*.
 
     Args:
-        members: The payload of the token, parsed strictly.
-        rules: What is accepted.
+        members: The claims.
+        leeway: Seconds of clock difference to allow for.
+        longest: Longest time from `iat` to `exp` in seconds, or `None`.
         now: Epoch seconds.
-        refresh: Check a refresh token (`drn` is `DSR`), which `max_lifetime` is not about.
 
     Raises:
-        Rejected: A claim is missing, malformed, or not one that is accepted.
+        Rejected: A time is missing or malformed, or it does not pass now.
     """
     issued, expires = _numeric_date(members, "iat"), _numeric_date(members, "exp")
     starts = max(issued, _numeric_date(members, "nbf")) if "nbf" in members else issued
-    validity = Validity(starts - rules.leeway, expires + rules.leeway)
+    validity = Validity(starts - leeway, expires + leeway)
     if validity.expires <= now:
         raise Rejected(RejectReason.EXPIRED)
     if validity.not_before > now:
         raise Rejected(RejectReason.NOT_YET_VALID)
-    longest = None if refresh else rules.max_lifetime
     if expires < issued or (longest is not None and expires - issued > longest):
         raise Rejected(RejectReason.LIFETIME)
-    issuer, subject = members.get("iss"), members.get("sub")
-    if not isinstance(issuer, str) or not (issuer in rules.issuers or is_issuer_url(issuer, rules)):
-        raise Rejected(RejectReason.ISSUER)
-    if not isinstance(subject, str) or not (
-        0 < len(subject) <= MAX_SUBJECT and subject.isprintable()
-    ):
-        raise Rejected(RejectReason.SUBJECT)
-    if "aud" in members or rules.audience is not None:
-        _check_audience(members.get("aud"), rules)
-    name = members.get("drn", None if rules.require_session_name else SESSION_NAME)
-    if name != (REFRESH_NAME if refresh else SESSION_NAME) or "nonce" in members:
-        # A nonce makes it an OpenID Connect id token: for the client, not for an API.
-        raise Rejected(RejectReason.NOT_A_SESSION)
-    if "cnf" in members:
-        # RFC 9449 section 7.2: a bound token sent as a bearer token must be rejected.
-        raise Rejected(RejectReason.SENDER_CONSTRAINED)
-    if "jti" in members and not isinstance(members["jti"], str):
-        raise Rejected(RejectReason.CLAIM_INVALID)
     return validity
 
 
@@ -165,26 +251,38 @@ def _numeric_date(members: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def is_issuer_url(issuer: str, rules: ClaimsRules) -> bool:
-    """Return whether Descope writes this URL as the issuer of the project's tokens.
+def check_subject(subject: Any) -> None:
+    """Check that *subject* can be a user id: 1 to 256 printable characters.
 
-    On one of the issuer hosts:
-    - `https://<host>/<project>`
-    - `https://<host>/v1/apps/<project>`, and `/<tenant>` behind it
-    - `https://<host>/v1/apps/agentic/<project>/<server>`
+    Raises:
+        Rejected: It cannot.
     """
-    found = _ISSUER_URL.fullmatch(issuer)
-    return (
-        found is not None
-        and found["host"] in rules.issuer_hosts
-        and rules.project_id in (found["bare"], found["app"], found["agentic"])
-    )
+    if not isinstance(subject, str) or not (
+        0 < len(subject) <= MAX_SUBJECT and subject.isprintable()
+    ):
+        raise Rejected(RejectReason.SUBJECT)
 
 
-def _check_audience(audience: Any, rules: ClaimsRules) -> None:
+def audiences_in(audience: Any) -> "list[str] | tuple[str, ...]":
+    """Return the values of an `aud` claim, which is one string or an array of them.
+
+    Raises:
+        Rejected: It is something else.
+    """
     listed = [audience] if isinstance(audience, str) else audience
     if not isinstance(listed, (list, tuple)) or not all(isinstance(a, str) for a in listed):
         raise Rejected(RejectReason.AUDIENCE)
-    accepted = frozenset({rules.project_id}) if rules.audience is None else rules.audience
-    if not rules.any_audience and accepted.isdisjoint(listed):
-        raise Rejected(RejectReason.AUDIENCE)
+    return listed
+
+
+def check_binding(members: Mapping[str, Any]) -> None:
+    """Check that a token is a bearer token (`cnf`), and that its `jti` is text if there is one.
+
+    Raises:
+        Rejected: It is bound to a key, or its `jti` is something else.
+    """
+    if "cnf" in members:
+        # RFC 9449 section 7.2: a bound token sent as a bearer token must be rejected.
+        raise Rejected(RejectReason.SENDER_CONSTRAINED)
+    if "jti" in members and not isinstance(members["jti"], str):
+        raise Rejected(RejectReason.CLAIM_INVALID)

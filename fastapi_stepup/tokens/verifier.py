@@ -22,7 +22,7 @@ from fastapi_stepup.errors import (
 )
 from fastapi_stepup.events import EventHooks, TokenCache, TokenRejected
 from fastapi_stepup.tokens.cache import CACHED_TOKENS, CachedToken, VerifiedTokenCache
-from fastapi_stepup.tokens.claims_set import LEEWAY, Validity, check_claims_set, claims_rules
+from fastapi_stepup.tokens.claims_set import LEEWAY, Rules, Validity, claims_rules
 from fastapi_stepup.tokens.jwks.cache import JWKSCache
 from fastapi_stepup.tokens.jws import MAX_TOKEN, TYPES, CompactJWS, JWSParser
 from fastapi_stepup.tokens.rejected import Rejected
@@ -106,9 +106,6 @@ class TokenVerifier(SetOnce):
         on_event: EventHooks | Emitter | None = None,
         clock: Callable[[], float] = _clock.wall,
     ) -> None:
-        if is_revoked is not None and not callable(is_revoked):
-            msg = "is_revoked is a function of claims, or None."
-            raise ConfigurationError(msg)
         rules = claims_rules(
             project_id=project_id,
             issuers=issuers,
@@ -119,15 +116,48 @@ class TokenVerifier(SetOnce):
             max_lifetime=max_lifetime,
             require_session_name=require_session_name,
         )
-        self.keys = keys
         self.project_id: str = rules.project_id
-        self.issuers: frozenset[str] = rules.issuers
         self.issuer_hosts: frozenset[str] = rules.issuer_hosts
-        self.audience: frozenset[str] | None = rules.audience
         self.any_audience: bool = rules.any_audience
+        self.require_session_name: bool = rules.require_session_name
+        self._set_up(
+            keys,
+            rules,
+            types=types,
+            max_token_size=max_token_size,
+            verdict_cache_size=verdict_cache_size,
+            is_revoked=is_revoked,
+            revocation_timeout=revocation_timeout,
+            on_event=on_event,
+            clock=clock,
+        )
+
+    def _set_up(
+        self,
+        keys: JWKSCache,
+        rules: Rules,
+        *,
+        types: Iterable[str],
+        max_token_size: int,
+        verdict_cache_size: int,
+        is_revoked: RevocationHook | None,
+        revocation_timeout: float,
+        on_event: EventHooks | Emitter | None,
+        clock: Callable[[], float],
+    ) -> None:
+        """Set what does not depend on the issuer's kind.
+
+        Raises:
+            ConfigurationError: An argument cannot be used.
+        """
+        if is_revoked is not None and not callable(is_revoked):
+            msg = "is_revoked is a function of claims, or None."
+            raise ConfigurationError(msg)
+        self.keys = keys
+        self.issuers: frozenset[str] = rules.issuers
+        self.audience: frozenset[str] | None = rules.audience
         self.leeway: float = rules.leeway
         self.max_lifetime: int | None = rules.max_lifetime
-        self.require_session_name: bool = rules.require_session_name
         self.is_revoked = is_revoked
         self.revocation_timeout: float = _options.seconds(
             "revocation_timeout", revocation_timeout, 0.001, 60
@@ -186,6 +216,10 @@ class TokenVerifier(SetOnce):
         if self.is_revoked is not None:
             await self._check_not_revoked(self.is_revoked, claims)
         return claims
+
+    def accepts_issuer(self, issuer: str) -> bool:
+        """Return whether tokens of *issuer* may pass, as far as `iss` decides."""
+        return self._rules.accepts_issuer(issuer)
 
     def clear(self) -> None:
         """Empty the cache: each token is verified in full when it comes next."""
@@ -247,8 +281,8 @@ class TokenVerifier(SetOnce):
         members = parse_object(jws.payload)
         if members is None:
             raise Rejected(RejectReason.MALFORMED)
-        validity = check_claims_set(members, self._rules, now=self.clock(), refresh=refresh)
-        return claims_of(members), validity
+        validity = self._rules.check(members, now=self.clock(), refresh=refresh)
+        return claims_of(members, self._rules.reader), validity
 
     def _still_good(self, cached: CachedToken) -> Claims | None:
         """Return the claims of a cached token if its times and its key still hold."""

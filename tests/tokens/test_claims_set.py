@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fastapi_stepup.testing import REMOVE
-from fastapi_stepup.tokens.claims_set import ClaimsRules, Validity, check_claims_set
+from fastapi_stepup.tokens.claims_set import ClaimsRules, Validity
 from fastapi_stepup.tokens.rejected import Rejected
 from tests.support.token_factory import HOST, NOW, PROJECT_ID, claims
 
@@ -27,7 +27,7 @@ def rejection(
 ) -> str | None:
     """Return why claims with *changes* are rejected, or `None` if they pass."""
     try:
-        check_claims_set(claims(**changes), rules(**options), now=now, refresh=refresh)
+        rules(**options).check(claims(**changes), now=now, refresh=refresh)
     except Rejected as rejected:
         return rejected.reason.value
     return None
@@ -308,7 +308,7 @@ def test_times_hold_to_the_second(leeway: float) -> None:
     """The first moment is included, the last one is not; the answer says both."""
     given = claims(iat=NOW, nbf=NOW + 10, exp=NOW + 60)
 
-    validity = check_claims_set(given, rules(leeway=leeway), now=NOW + 30)
+    validity = rules(leeway=leeway).check(given, now=NOW + 30)
 
     assert validity == Validity(NOW + 10 - leeway, NOW + 60 + leeway)
     for now, expected in (
@@ -324,7 +324,7 @@ def test_times_hold_to_the_second(leeway: float) -> None:
 
 def test_a_token_is_not_valid_before_it_was_issued() -> None:
     """`nbf` can only make it later."""
-    assert check_claims_set(claims(nbf=NOW - 99), rules(), now=NOW).not_before == NOW - 5
+    assert rules().check(claims(nbf=NOW - 99), now=NOW).not_before == NOW - 5
 
 
 def test_refresh_tokens_have_rules_of_their_own() -> None:

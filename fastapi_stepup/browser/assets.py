@@ -1,11 +1,14 @@
 """Serves the browser's side: `stepup.js`, its React hook `use-stepup.js`, and their types.
 
-Both are ES modules. Their documentation is in the files of types beside them.
+Both are ES modules. Their documentation is in the files of types beside them. `stepup.js` loads its
+parts when it needs them, by its own path and `?part=…`: whatever lets a page load the script, such
+as a rule of the middleware, lets it load these too.
 """
 
 import base64
 import gzip
 import hashlib
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Final, NamedTuple
 
@@ -17,6 +20,7 @@ from fastapi_stepup.guard.paths import paths_of
 
 _SCRIPT: Final = "stepup.js"
 _NAME: Final = "stepup_js"
+_PARTS: Final = ("flow", "passkey")
 _YEAR: Final = 365 * 24 * 3600
 
 
@@ -35,8 +39,11 @@ class StepUpScript(NamedTuple):
 class _Asset:
     """A file of the package, ready to be sent."""
 
-    def __init__(self, name: str, media_type: str) -> None:
+    def __init__(
+        self, name: str, media_type: str, parts: "Mapping[str, _Asset] | None" = None
+    ) -> None:
         self.name = name
+        self.parts = parts or {}
         self.media_type = media_type
         self.content = files("fastapi_stepup.browser").joinpath(name).read_bytes()
         self.zipped = gzip.compress(self.content, mtime=0)
@@ -45,6 +52,11 @@ class _Asset:
         self.version = digest.hex()[:16]
 
     async def respond(self, request: Request) -> Response:
+        part = request.query_params.get("part")
+        asset = self if part is None else self.parts.get(part)
+        return Response(status_code=404) if asset is None else asset.answer(request)
+
+    def answer(self, request: Request) -> Response:
         zipped = _accepts_gzip(request)
         etag = f'"{self.version}{"-gzip" if zipped else ""}"'
         pinned = request.query_params.get("v") == self.version
@@ -65,11 +77,16 @@ class _Asset:
         return Response(content, headers=headers, media_type=self.media_type)
 
 
+_JAVASCRIPT: Final = "text/javascript"
 # By the names of their routes.
 _ASSETS: Final = {
-    _NAME: _Asset(_SCRIPT, "text/javascript"),
+    _NAME: _Asset(
+        _SCRIPT,
+        _JAVASCRIPT,
+        {part: _Asset(f"stepup-{part}.js", _JAVASCRIPT) for part in _PARTS},
+    ),
     "stepup_js_types": _Asset("stepup.d.ts", "text/plain"),
-    "use_stepup_js": _Asset("use-stepup.js", "text/javascript"),
+    "use_stepup_js": _Asset("use-stepup.js", _JAVASCRIPT),
     "use_stepup_js_types": _Asset("use-stepup.d.ts", "text/plain"),
 }
 

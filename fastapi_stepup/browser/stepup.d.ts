@@ -35,8 +35,10 @@
  *   a step, else after a minute.
  *
  * - Whatever a server answers, a call rejects with the errors below or returns the answer.
- * - It loads nothing else and works under a Content-Security-Policy of `script-src 'self'` without
- *   `unsafe-inline`, `style-src` and `require-trusted-types-for` included.
+ * - It loads nothing but parts of its own, when a user comes to need one: a passkey, Descope's flow.
+ *   They have the script's own path, and `?part=…`; the tag's `integrity` says nothing about them.
+ * - It works under a Content-Security-Policy of `script-src 'self'` without `unsafe-inline`,
+ *   `style-src` and `require-trusted-types-for` included.
  *
  * Needs a browser of 2024 (`light-dark()`, adopted style sheets). In Node it works with `prompt`.
  */

@@ -287,26 +287,11 @@ export function withStepUp(fetch, options = {}) {
 
 export const stepUpFetch = withStepUp((...request) => globalThis.fetch(...request));
 
-const encode = (buffer) =>
-  buffer &&
-  btoa(String.fromCharCode(...new Uint8Array(buffer)))
-    .replace(/[+]/g, "-")
-    .replace(/[/]/g, "_")
-    .replace(/=/g, "");
 const plain = (text) => atob(text.replace(/-/g, "+").replace(/_/g, "/"));
-const decode = (name, value) =>
-  /^(challenge|id)$/.test(name) ? Uint8Array.from(plain(value), (c) => c.charCodeAt(0)) : value;
 
-// By hand: many browsers of 2024 have no JSON for passkeys.
-async function usePasskey(options, signal) {
-  const publicKey = JSON.parse(JSON.stringify(options), decode);
-  const { id, type, response: given } = await navigator.credentials.get({ publicKey, signal });
-  const response = {};
-  for (const name of ["clientDataJSON", "authenticatorData", "signature", "userHandle"]) {
-    response[name] = encode(given[name]);
-  }
-  return { id, rawId: id, type, response, clientExtensionResults: {} };
-}
+// A module that only some pages need. It comes from the script's own path, so that what lets a page
+// load the script (a rule, a policy, a proxy) lets it load this too.
+const part = (query) => import(`./stepup.js?part=${query}`);
 
 const CSS = `
 :host { color-scheme: light dark; display: contents;
@@ -552,6 +537,7 @@ export class StepUpDialog extends (globalThis.HTMLElement ?? Object) {
       let label = link ? "opened" : method;
       let field = [isText(sent.link_id) && make("p", { class: "number" }, sent.link_id)];
       let prove = async () => {
+        const { usePasskey } = await part("passkey");
         const { transaction_id, options } = await steps.start(method);
         const response = await usePasskey(options, view.signal).catch(() => {
           throw { code: "unused" };
@@ -623,26 +609,20 @@ export class StepUpDialog extends (globalThis.HTMLElement ?? Object) {
       dialog.className = "busy";
       dialog.showModal();
       if (flowIn(challenge, options)) {
-        const flow = make("descope-wc", { "flow-id": challenge.flowId });
-        for (const name of ["projectId", "baseUrl", "baseStaticUrl", "baseCdnUrl"]) {
-          if (options[name]) flow.setAttribute(name.replace(/[A-Z]/g, "-$&"), options[name]);
-        }
-        // A flow that cannot be loaded fires no event at all.
-        const timer = setTimeout(offer, 8000, "flow_unavailable");
-        flow.addEventListener("ready", () => clearTimeout(timer));
-        flow.addEventListener("success", ({ detail }) =>
-          done({ session_token: detail?.sessionJwt, refresh_token: detail?.refreshJwt }),
-        );
-        flow.addEventListener("error", fail);
-        this.append(flow);
-        // Not before: a browser empties the attribute of an element that it connects.
-        if (options.nonce) flow.setAttribute("nonce", options.nonce);
         show("");
         dialog.className = "busy";
-        view.signal.addEventListener("abort", () => {
-          clearTimeout(timer);
-          flow.remove();
-        });
+        const { signal } = view;
+        const late = () => signal.aborted || offer("flow_unavailable");
+        // A flow that cannot be loaded fires no event at all.
+        const timer = setTimeout(late, 8000);
+        const ready = () => clearTimeout(timer);
+        signal.addEventListener("abort", ready);
+        part("flow")
+          .then(({ showFlow }) => {
+            const given = { challenge, options, signal, ready, done, fail };
+            return signal.aborted || showFlow(this, given);
+          })
+          .catch(() => ready(late()));
       } else offer();
       await closed;
     } finally {

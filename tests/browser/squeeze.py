@@ -1,8 +1,9 @@
-"""Writes `stepup.js`, which is served, from `stepup.src.js`, which is edited.
+"""Writes `stepup.js` and its parts, which are served, from their sources, which are edited.
 
 `python -m tests.browser.squeeze` after a change. A test compares the two.
 """
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Final
@@ -10,25 +11,36 @@ from typing import Final
 import fastapi_stepup.browser
 
 FOLDER: Final = Path(fastapi_stepup.browser.__path__[0])
-NAMES: Final = ("stepup",)
+PARTS: Final = ("flow", "passkey")
+NAMES: Final = ("stepup", *(f"stepup-{part}" for part in PARTS))
 
 
 def squeezed(source: str) -> str:
-    """Return *source* without comments, indentation and line ends that mean nothing.
+    """Return *source* without comments, and without spaces and line ends that mean nothing.
 
-    Knows no JavaScript: comments stand on lines of their own, and no text runs over several lines
-    but style sheets.
+    Knows no JavaScript: comments stand on lines of their own, no text has an operator between two
+    spaces, and none runs over several lines but the style sheet, which is called `CSS`.
     """
     lines = (line.strip() for line in source.splitlines())
     kept = (line for line in lines if line and not line.startswith("//"))
-    return re.sub(r"(?<=[{(\[,;])\n", "", "\n".join(kept)) + "\n"
+    joined = re.sub(r"(?<=[{(\[,;])\n", "", "\n".join(kept)) + "\n"
+    tight = re.sub(r" (=>|=|===|!==|&&|\|\||\?\?|\?|:) ", r"\1", joined)
+    return re.sub(r"(?<=const CSS=`)[^`]*", lambda found: _squeezed_style(found[0]), tight)
+
+
+def _squeezed_style(sheet: str) -> str:
+    tight = re.sub(r"\s*([{};,])\s*", r"\1", sheet.strip())
+    return re.sub(r"(?<=[\w-]): ", ":", tight).replace(";}", "}")
 
 
 def write(folder: Path = FOLDER) -> None:
-    """Write all files of *folder*."""
-    for name in NAMES:
-        source = folder.joinpath(f"{name}.src.js").read_text("utf-8")
-        folder.joinpath(f"{name}.js").write_text(squeezed(source), "utf-8")
+    """Write all files of *folder*, and into the script the version of each part."""
+    texts = {name: squeezed(folder.joinpath(f"{name}.src.js").read_text("utf-8")) for name in NAMES}
+    for part in PARTS:
+        version = hashlib.sha384(texts[f"stepup-{part}"].encode()).hexdigest()[:16]
+        texts["stepup"] = texts["stepup"].replace(f'part("{part}")', f'part("{part}&v={version}")')
+    for name, text in texts.items():
+        folder.joinpath(f"{name}.js").write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

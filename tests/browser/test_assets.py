@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import re
+import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from tests.browser.squeeze import squeezed, write
 
 FOLDER = Path(fastapi_stepup.browser.assets.__file__).parent
 SCRIPT = FOLDER.joinpath("stepup.js").read_bytes()
+PARTS = ("flow", "passkey")
 IMMUTABLE = "public, max-age=31536000, immutable"
 
 
@@ -44,40 +46,92 @@ def client(app: Starlette) -> TestClient:
     return TestClient(app, headers={"Accept-Encoding": "identity"})
 
 
-def test_script_is_small() -> None:
-    """All of it, dialog included, is less than 8.5 KiB over the wire."""
-    assert len(gzip.compress(SCRIPT, 9, mtime=0)) < 8704
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        # With the dialog: what every page loads.
+        ("stepup.js", 8704),
+        ("stepup-flow.js", 512),
+        ("stepup-passkey.js", 512),
+        ("use-stepup.js", 1024),
+    ],
+)
+def test_scripts_are_small(name: str, limit: int) -> None:
+    """They take less than this over the wire."""
+    assert len(gzip.compress(FOLDER.joinpath(name).read_bytes(), 9, mtime=0)) < limit
 
 
-def test_script_is_that_of_its_source(tmp_path: Path) -> None:
+def test_scripts_are_those_of_their_sources(tmp_path: Path) -> None:
     """`python -m tests.browser.squeeze` was run after the last change."""
-    tmp_path.joinpath("stepup.src.js").write_bytes(FOLDER.joinpath("stepup.src.js").read_bytes())
+    for source in FOLDER.glob("*.src.js"):
+        shutil.copy(source, tmp_path)
 
     write(tmp_path)
 
-    assert tmp_path.joinpath("stepup.js").read_bytes() == SCRIPT
+    for source in tmp_path.glob("*.src.js"):
+        name = source.name.replace(".src", "")
+        assert tmp_path.joinpath(name).read_bytes() == FOLDER.joinpath(name).read_bytes()
+
+
+def test_squeezing_keeps_texts() -> None:
+    """Every text of the source is in the script."""
+    source = FOLDER.joinpath("stepup.src.js").read_text("utf-8")
+    code = re.sub(r"^ *//.*\n", "", source, flags=re.MULTILINE)
+
+    texts = re.findall(r'"[^"\\\n]*"', code.split("const CSS = `")[0])
+    texts += re.findall(r'"[^"\\\n]*"', code.split("const make =")[1])
+
+    script = SCRIPT.decode()
+    assert [text for text in texts if text not in script and text[1:-1] not in PARTS] == []
+    assert len(texts) > 150
 
 
 def test_squeezing_leaves_out_what_means_nothing() -> None:
-    """Comments on lines of their own, indentation, and line ends after an open end."""
+    """Comments on lines of their own, indentation, spaces, and line ends after an open end."""
     source = (
-        '// Why.\nconst a = {\n  // Note.\n  b: 1,\n};\n\nfunction c() {}\nd(\n  "// no",\n);\n'
+        "// Why.\nconst a = {\n  // Note.\n  b: 1,\n};\n\nfunction c() {}\n"
+        'd(\n  e ? "// no" : 2,\n);\nconst CSS = `\n:host { color: red;\n  margin: 0 }\n`;\n'
     )
 
-    assert squeezed(source) == 'const a = {b: 1,};function c() {}\nd("// no",);\n'
+    assert squeezed(source) == (
+        'const a={b: 1,};function c() {}\nd(e?"// no":2,);const CSS=`:host{color:red;margin:0}`;\n'
+    )
 
 
-def test_hook_is_small() -> None:
-    """The React hook is less than 1 KiB over the wire, and loads the script and React only."""
+def test_what_the_hook_loads() -> None:
+    """The script, and React."""
     hook = FOLDER.joinpath("use-stepup.js").read_bytes()
 
-    assert len(gzip.compress(hook, 9, mtime=0)) < 1024
     assert re.findall(rb'(?:from |import\()"(.+?)"', hook) == [b"./stepup.js", b"react"]
 
 
-def test_script_loads_nothing() -> None:
-    """There is no import in it, and no URL."""
-    assert not re.search(rb"\bimport\b|https?://|\burl\(", SCRIPT)
+def test_script_loads_its_parts_only() -> None:
+    """It has one import, of its own path and of parts in the version it was written with."""
+    assert re.findall(rb"\bimport\b.*?\)|https?://|\burl\(", SCRIPT) == [
+        b"import(`./stepup.js?part=${query}`)"
+    ]
+    asked = dict(re.findall(r'part\("(\w+)&v=(\w{16})"\)', SCRIPT.decode()))
+    assert asked.keys() == set(PARTS)
+    assert len(re.findall(rb"part\(", SCRIPT)) == len(PARTS)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_part_as_a_browser_gets_it(client: TestClient, part: str) -> None:
+    """It comes from the script's own path, may be kept, and loads nothing."""
+    (version,) = re.findall(rf'part\("{part}&v=(\w+)"\)', SCRIPT.decode())
+    reply = client.get(f"/step-up/stepup.js?part={part}&v={version}")
+
+    assert reply.content == FOLDER.joinpath(f"stepup-{part}.js").read_bytes()
+    assert not re.search(rb"\bimport\b|https?://", reply.content)
+    assert {name: reply.headers.get(name) for name in EXPECTED} == EXPECTED
+    assert client.get(f"/step-up/stepup.js?part={part}").headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize("query", ["?part=", "?part=other", "?part=../stepup"])
+def test_part_that_there_is_not(client: TestClient, query: str) -> None:
+    """It is not found, and the other files have no parts."""
+    assert client.get(f"/step-up/stepup.js{query}").status_code == 404
+    assert client.get("/step-up/use-stepup.js?part=flow").status_code == 404
 
 
 def test_script_as_a_browser_gets_it(client: TestClient) -> None:

@@ -1,11 +1,18 @@
 // A server in place of `fetch`, and the module under test.
-import { readFile } from "node:fs/promises";
+import { register } from "node:module";
 
-const file = new URL("../../../fastapi_stepup/browser/stepup.js", import.meta.url);
-const source = await readFile(file, "utf-8");
+// The files are modules by how a browser loads them, not by their names; and the script asks for its
+// parts by its own path.
+const hooks = `
+  export async function load(url, context, next) {
+    if (!url.includes("/browser/stepup.js")) return next(url, context);
+    const part = new URL(url).searchParams.get("part");
+    const file = part ? url.replace(/stepup[.]js.*/, "stepup-" + part + ".js") : url;
+    return next(file, { ...context, format: "module" });
+  }`;
+register(`data:text/javascript,${encodeURIComponent(hooks)}`);
 
-// The file is a module by how a browser loads it, not by its name.
-export const stepup = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+export const stepup = await import("../../../fastapi_stepup/browser/stepup.js");
 
 export const SITE = "https://shop.example";
 export const CODE = "insufficient_user_authentication";

@@ -1,0 +1,1 @@
+"""Adapters for operators: hooks for `on_event` (Prometheus, OpenTelemetry) and `on_audit`."""

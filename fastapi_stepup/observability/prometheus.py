@@ -184,8 +184,8 @@ class _Metrics:
     def _note(self, event: FetchSucceeded | StaleServed | HardExpired) -> None:
         age = self.keys.note(event)
         self.key_state.set(self.keys.state)
-        # Without a function behind it: with several processes a gauge is a number in a file.
-        Gauge.set(self.key_age, age)
+        # Read with several processes only, where a gauge is a number in a file.
+        self.key_age.set(age)
 
 
 def _children(metric: Any, labels: dict[str, Any]) -> Any:

@@ -1,0 +1,1 @@
+"""Metrics and audit records: one test module each."""

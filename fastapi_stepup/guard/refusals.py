@@ -23,7 +23,7 @@ from fastapi_stepup.errors import (
 )
 from fastapi_stepup.events import ReportOnly
 from fastapi_stepup.guard.paths import router_in
-from fastapi_stepup.guard.route_policies import route_ahead
+from fastapi_stepup.guard.route_policies import is_value_taken, route_ahead
 from fastapi_stepup.guard.step_up_endpoints import StepUpEndpoints
 from fastapi_stepup.policy.policy import StepUpPolicy
 
@@ -103,26 +103,48 @@ class Refusals(SetOnce):
         For entry points that decide before routing; see `leads_to_step_up`.
 
         - Each helper route decides itself where a step-up is required.
-        - One that finishes a step-up does so too where the session is missing or expired: it takes
-          the refresh token then.
+        - One that finishes a step-up, or is public, does so too where the session is missing or
+          expired.
 
         Args:
             connection: The request, as *app* gets it.
             error: Why it would be refused.
             app: The app behind the entry point, or middleware around it.
         """
-        ran_out = is_without_session(error)
-        if not ran_out and not isinstance(error, StepUpRequired):
+        is_sessionless = is_without_session(error)
+        if not is_sessionless and not isinstance(error, StepUpRequired):
             return False
         scope = connection.scope
         # Not the app in the scope below a mount: it may be the one outside of the mount.
         if router_in(app) is None and "router" not in scope:
             app = scope.get("app")
         route = route_ahead(scope, app)
-        return any(
-            endpoints.finishes(route) if ran_out else endpoints.has(route)
-            for endpoints in self._endpoints
+        if is_sessionless:
+            return self._needs_no_session(route)
+        return any(endpoints.has(route) for endpoints in self._endpoints)
+
+    def is_left_to_route(
+        self, connection: HTTPConnection, error: Exception, dependency: object
+    ) -> bool:
+        """Return whether the helper route that serves *connection* decides itself.
+
+        - For dependencies of the whole app or of a parent router, which run before the route's own:
+          where the session is missing or expired, and the route needs none.
+        - Not where something takes the claims that *dependency* returns: there are none.
+
+        Args:
+            connection: The request, routed.
+            error: Why it would be refused.
+            dependency: The dependency that would refuse it.
+        """
+        return (
+            is_without_session(error)
+            and self._needs_no_session(connection.scope.get("route"))
+            and not is_value_taken(connection, dependency)
         )
+
+    def _needs_no_session(self, route: object) -> bool:
+        return any(endpoints.needs_no_session(route) for endpoints in self._endpoints)
 
     def shaped(
         self,

@@ -90,7 +90,24 @@ def route_ahead(scope: Mapping[str, Any], app: Any) -> Any:
     return None
 
 
+def is_value_taken(connection: HTTPConnection, dependency: object) -> bool:
+    """Return whether the handler, or a dependency, takes the value of *dependency*."""
+    dependants = _dependants(_serving_route(connection.scope))
+    return any(each.call == dependency and each.name is not None for each in dependants)
+
+
 def _of_dependencies(route: Any, guard: object, kept: tuple[object, ...]) -> Iterator[StepUpPolicy]:
+    for dependant in _dependants(route):
+        # `RequireSession` is of a layer above; it is known by what it has.
+        policy = getattr(dependant.call, "policy", None)
+        if isinstance(policy, StepUpPolicy) and getattr(dependant.call, "guard", None) is guard:
+            when = getattr(dependant.call, "when", None)
+            if when is None or Conditional(policy, when) in kept:
+                yield policy
+
+
+def _dependants(route: Any) -> Iterator[Any]:
+    """Yield the dependants of *route* but those that are overridden, in FastAPI's order."""
     provider = getattr(route, "dependency_overrides_provider", None)
     overrides = getattr(provider, "dependency_overrides", None) or {}
     waiting = [*reversed(getattr(getattr(route, "dependant", None), "dependencies", ()))]
@@ -98,12 +115,7 @@ def _of_dependencies(route: Any, guard: object, kept: tuple[object, ...]) -> Ite
         dependant: Any = waiting.pop()
         if overrides and dependant.call in overrides:
             continue
-        # `RequireSession` is of a layer above; it is known by what it has.
-        policy = getattr(dependant.call, "policy", None)
-        if isinstance(policy, StepUpPolicy) and getattr(dependant.call, "guard", None) is guard:
-            when = getattr(dependant.call, "when", None)
-            if when is None or Conditional(policy, when) in kept:
-                yield policy
+        yield dependant
         # Popped from the end, so in the order in which FastAPI runs them.
         waiting.extend(reversed(dependant.dependencies))
 

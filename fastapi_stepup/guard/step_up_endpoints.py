@@ -25,7 +25,8 @@ class StepUpEndpoints:
         status_name: The name of the status route.
         flow_id: The Descope flow that front ends may run instead, if any.
         further_names: Names of further routes that a caller needs in order to step up.
-        finishing_names: Names of the routes that take a refresh token where the session ran out.
+        sessionless_names: Names of the routes that decide themselves where there is no session:
+            they take a refresh token then, or are public.
     """
 
     methods: tuple[str, ...]
@@ -33,7 +34,7 @@ class StepUpEndpoints:
     status_name: str
     flow_id: str | None = None
     further_names: tuple[str, ...] = ()
-    finishing_names: tuple[str, ...] = ()
+    sessionless_names: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -45,9 +46,9 @@ class StepUpEndpoints:
         name = getattr(route, "name", None)
         return name in self.names or name in self.further_names
 
-    def finishes(self, route: object) -> bool:
-        """Return whether *route* is one of these that decides itself where the session ran out."""
-        return getattr(route, "name", None) in self.finishing_names
+    def needs_no_session(self, route: object) -> bool:
+        """Return whether *route* is one of these that decides itself where there is no session."""
+        return getattr(route, "name", None) in self.sessionless_names
 
     def methods_for(self, policy: StepUpPolicy | None, claims: Claims | None) -> tuple[str, ...]:
         """Return the methods by which the user of *claims* could come to meet *policy*.

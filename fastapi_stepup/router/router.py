@@ -132,13 +132,13 @@ def stepup_router(
     )
     number = next(_numbers)
     uris: dict[str, dict[str, str]] = {}
-    finishing: list[str] = []
+    sessionless: list[str] = []
     for method in built:
         for route in method.routes():
             name = f"stepup{route.path.replace('/', '_')}_{number}"
             uris.setdefault(method.name, {})[route.uri] = name
             add_method_route(router, flow, method.name, route, name)
-            finishing += [name] if route.finishes else []
+            sessionless += [name] if route.finishes or route.public else []
     status_name = f"stepup_status_{number}"
     add_status_routes(router, flow, built, status_name)
     guard.refusals.mount(
@@ -148,7 +148,7 @@ def stepup_router(
             status_name=status_name,
             flow_id=None if methods is None else flow_id,
             further_names=(f"{status_name}_head", f"{status_name}_post"),
-            finishing_names=tuple(finishing),
+            sessionless_names=tuple(sessionless),
         )
     )
     router.routes.extend(asset_routes(prefix))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, cast
 
 from fastapi import Depends
 from fastapi.openapi.models import HTTPBearer
@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup._options import Duration
 from fastapi_stepup.claims import Claims
-from fastapi_stepup.errors import ConfigurationError
+from fastapi_stepup.errors import ConfigurationError, StepUpError
 from fastapi_stepup.events import EntryPointName
 from fastapi_stepup.guard.conditions import Conditional, checked_condition, said_yes
 from fastapi_stepup.guard.guard import StepUpGuard
@@ -23,6 +23,8 @@ SCHEME_NAME: Final = "DescopeSession"
 _CONNECTION: Final = Parameter(
     "connection", Parameter.POSITIONAL_OR_KEYWORD, annotation=HTTPConnection
 )
+# Where a helper route decides itself; nothing takes the value there.
+_TAKEN_BY_NOBODY: Final = cast("Claims", None)
 SCHEME: Final = HTTPBearer(
     bearerFormat="JWT",
     description="Session token of Descope, as a bearer token or in the session cookie.",
@@ -34,6 +36,8 @@ class RequireSession(SetOnce, SecurityBase):
 
     - Works on HTTP and WebSocket routes, sync and async handlers, on a route, a router or the app.
     - Instances are immutable. FastAPI runs equal ones once per request.
+    - As a dependency of the whole app it leaves the helper routes that need no session to
+      themselves: those that finish a step-up, and the public ones.
     - Does not ask for step-up.
 
     ```python
@@ -84,7 +88,14 @@ class RequireSession(SetOnce, SecurityBase):
             StepUpError: The refusal, which both frameworks answer.
             WebSocketException: The refusal of a WebSocket that has no HTTP answer.
         """
-        return await self.guard.authorize(connection, self.policy, entry_point=self._entry_point)
+        try:
+            return await self.guard.authorize(
+                connection, self.policy, entry_point=self._entry_point
+            )
+        except StepUpError as error:
+            if self.guard.refusals.is_left_to_route(connection, error, self):
+                return _TAKEN_BY_NOBODY
+            raise
 
     @property
     def dependency(self) -> NoReturn:
@@ -218,11 +229,17 @@ class RequireStepUp(RequireSession):
                 WebSocketException: The refusal of a WebSocket that has no HTTP answer.
                 TypeError: The condition answered neither `True` nor `False`.
             """
-            if self.when is None:
+            if self.when is not None:
+                return await self._authorize_when(self.when, connection, asked)
+            # As above: a call of it would cost each request a coroutine.
+            try:
                 return await self.guard.authorize(
                     connection, self.policy, entry_point=self._entry_point
                 )
-            return await self._authorize_when(self.when, connection, asked)
+            except StepUpError as error:
+                if self.guard.refusals.is_left_to_route(connection, error, self):
+                    return _TAKEN_BY_NOBODY
+                raise
 
     async def _authorize_when(
         self, when: Callable[..., Any], connection: HTTPConnection, asked: object

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from fastapi_stepup import (
     Claims,
+    RequireSession,
     RequireStepUp,
     StepUpGuard,
     StepUpMiddleware,
@@ -19,7 +20,7 @@ from fastapi_stepup import (
     install,
     stepup_router,
 )
-from tests.support.step_up_methods import BODIES, METHODS, ORIGIN, PAGES, Person
+from tests.support.step_up_methods import BODIES, BY_NAME, METHODS, ORIGIN, PAGES, Person
 
 Build = Callable[[StepUpGuard], tuple[Any, str]]
 
@@ -143,3 +144,59 @@ def test_guards_do_not_open_each_others_helper_routes(ann: Person) -> None:
         response = client.post("/step-up/otp/start", headers=ann.headers, json=body)
 
     assert response.json()["code"] == "insufficient_user_authentication"
+
+
+SESSIONLESS = [
+    (with_dependency_of_the_app, True),
+    (with_parent_router, True),
+    (with_include, True),
+    (with_middleware, True),
+    # It takes the claims, and there are none.
+    (with_dependency_of_a_dependency, False),
+]
+
+
+@pytest.mark.parametrize(("build", "is_open"), SESSIONLESS)
+def test_routes_that_need_no_session_decide_themselves(
+    ann: Person, build: Build, *, is_open: bool
+) -> None:
+    """A step-up is finished after the session ran out, and a link opens on another device."""
+    app, prefix = build(ann.guard)
+    client = TestClient(app, base_url=f"{ORIGIN}{prefix}/step-up")
+    proof = BY_NAME["otp-email"].proof(ann) | {"refresh_token": ann.tokens.refresh_token}
+    ann.client.post(
+        "/step-up/enchantedlink/start",
+        headers=ann.headers,
+        json={"refresh_token": ann.tokens.refresh_token},
+    )
+    token = ann.descope.outbox[-1].token
+
+    opened = client.post("enchantedlink/verify", json={"token": token})
+    finished = client.post("otp/verify", json=proof)
+    begun = client.post("otp/start", json={"delivery": "email"})
+    wrong = client.post("otp/verify", json={**proof, "refresh_token": ann.tokens.session_token})
+
+    assert (opened.status_code, finished.status_code) == ((200, 200) if is_open else (401, 401))
+    assert (begun.status_code, wrong.status_code) == (401, 401)
+
+
+def test_condition_of_the_app_never_runs_without_a_session(ann: Person) -> None:
+    """So a step-up of a session that ran out cannot be finished there."""
+    asked: list[bool] = []
+
+    def always() -> bool:
+        asked.append(True)
+        return True
+
+    app = FastAPI(
+        dependencies=[
+            Depends(RequireSession(ann.guard)),
+            Depends(RequireStepUp(ann.guard, when=always)),
+        ]
+    )
+    app.include_router(helper_routes(ann.guard))
+    proof = BY_NAME["otp-email"].proof(ann) | {"refresh_token": ann.tokens.refresh_token}
+
+    answer = TestClient(app, base_url=ORIGIN).post("/step-up/otp/verify", json=proof)
+
+    assert (answer.status_code, asked) == (401, [])

@@ -128,6 +128,9 @@ class StepUpFlow:
     async def begin(self, request: Request, caller: Caller, name: str) -> Identity:
         """Identify the caller, and count a code or link that is about to be sent.
 
+        Counted for the refresh token, and for its user once Descope said that it honours it: a
+        revoked one spends nothing of its user.
+
         Raises:
             TooManyAttempts: Too much was sent already.
             RefreshTokenRequired: No refresh token came.
@@ -135,19 +138,14 @@ class StepUpFlow:
             SubjectMismatch: The refresh token belongs to another user.
         """
         refresh_token = await self._own_refresh_token(caller)
-        if self.limiter is not None:
-            await self.limiter.count_start(
-                subject=caller.user_id, address=self.limiter.address_of(request), method=name
-            )
-        return await self._identity(caller, refresh_token)
+        await self._count_start(request, _name_of(refresh_token), name)
+        identity = await self._identity(caller, refresh_token)
+        await self._count_start(None, caller.user_id, name)
+        return identity
 
     async def attempt(self, request: Request, caller: Caller) -> Identity:
         """Identify the caller, and count a code that is about to be tried; raises as `begin`."""
         refresh_token = await self._own_refresh_token(caller)
-        if caller.has_session:
-            await self._count_try(request, caller.user_id)
-            return await self._identity(caller, refresh_token)
-        # A revoked refresh token must not spend the tries of its user: Descope is asked first.
         await self._count_try(request, _name_of(refresh_token))
         identity = await self._identity(caller, refresh_token)
         await self._count_try(None, caller.user_id)
@@ -180,10 +178,7 @@ class StepUpFlow:
         if caller.has_session:
             await self._count_poll(await self._counted_as(caller))
             return
-        refresh_token = await self._own_refresh_token(caller)
-        await self._count_poll(_name_of(refresh_token))
-        await self._identity(caller, refresh_token)
-        await self._count_poll(caller.user_id)
+        await self._asked_identity(caller)
 
     async def redeem_publicly(self, request: Request) -> None:
         """Count a proof that an unknown caller is about to try.
@@ -203,9 +198,7 @@ class StepUpFlow:
             ImpersonationRefused: It is an impersonator's.
             SubjectMismatch: It belongs to another user.
         """
-        refresh_token = await self._own_refresh_token(caller)
-        await self._count_poll(caller.user_id)
-        return (await self._identity(caller, refresh_token)).user
+        return (await self._asked_identity(caller)).user
 
     def refuse_unusable(self, user: DescopeUser) -> None:
         """Refuse a user who cannot step up by the method they asked for.
@@ -257,6 +250,14 @@ class StepUpFlow:
                 raise SubjectMismatch
         return caller.refresh_token
 
+    async def _asked_identity(self, caller: Caller) -> Identity:
+        """Identify the caller, and count a question to Descope as `begin` counts."""
+        refresh_token = await self._own_refresh_token(caller)
+        await self._count_poll(_name_of(refresh_token))
+        identity = await self._identity(caller, refresh_token)
+        await self._count_poll(caller.user_id)
+        return identity
+
     async def _counted_as(self, caller: Caller) -> str:
         """Return the name under which the caller counts."""
         try:
@@ -264,6 +265,12 @@ class StepUpFlow:
         except (ImpersonationRefused, InvalidToken, RefreshTokenRequired, SubjectMismatch):
             return f"session {caller.user_id}"
         return caller.user_id
+
+    async def _count_start(self, request: Request | None, subject: str, method: str) -> None:
+        """Count a start of *subject*, and of the address of *request* unless it was counted."""
+        if self.limiter is not None:
+            address = None if request is None else self.limiter.address_of(request)
+            await self.limiter.count_start(subject=subject, address=address, method=method)
 
     async def _count_try(self, request: Request | None, subject: str) -> None:
         """Count a try of *subject*, and of the address of *request* unless it was counted."""

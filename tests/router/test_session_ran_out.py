@@ -11,6 +11,7 @@ from fastapi_stepup import CredentialReader, StepUpGuard
 from fastapi_stepup.router.rate_limits import StepUpLimits
 from tests.support.step_up_methods import (
     ANN,
+    BODIES,
     BY_NAME,
     ORIGIN,
     Person,
@@ -33,6 +34,25 @@ def ann_at(guard: StepUpGuard, **options: Any) -> Iterator[Person]:
 def expired(person: Person) -> str:
     """Return a session token of the person that expired."""
     return person.descope.token(sub=person.tokens.user_id, iat=1, exp=int(time.time()) - 60)
+
+
+@pytest.mark.parametrize("path", ["/otp/verify", "/otp/start"])
+def test_revoked_refresh_token_beside_a_session_spends_nothing_of_its_user(
+    guard: StepUpGuard, path: str
+) -> None:
+    """A session lives on for minutes after the user signed out everywhere."""
+    limits = StepUpLimits(
+        starts_per_subject="2/hour", tries_per_subject="2/hour", polls_per_subject="2/hour"
+    )
+    with ann_at(guard, limits=limits) as ann:
+        ann.descope.fail(401, times=2, path="/v1/auth/me", code="E064001")
+        body = BODIES[path]
+        answers = [refusal_of(ann.post(path, **body))[0] for _ in range(3)]
+        assert answers == [401, 401, 429]
+
+        ann.tokens = ann.descope.sign_in(ANN)
+        proof = BY_NAME["otp-email"].proof(ann)
+        assert ann.post("/otp/verify", **proof).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["otp-email", "magiclink-email", "enchantedlink"])

@@ -341,7 +341,7 @@ class StepUpGuard(SetOnce):
             parts = self._parts
             claims = self._known(connection, parts) or await self._verified(connection, parts)
         except StepUpError as error:
-            if entry_point is not None:
+            if entry_point is not None and not self.refusals.leaves_to_route(connection, error):
                 self.decisions.refused(connection, error, entry_point)
             raise self.refusals.shaped(connection, error) from None
         if policy is not None:

@@ -23,7 +23,7 @@ from fastapi_stepup.errors import (
 )
 from fastapi_stepup.events import ReportOnly
 from fastapi_stepup.guard.paths import router_in
-from fastapi_stepup.guard.route_policies import is_value_taken, route_ahead
+from fastapi_stepup.guard.route_policies import route_ahead
 from fastapi_stepup.guard.step_up_endpoints import StepUpEndpoints
 from fastapi_stepup.policy.policy import StepUpPolicy
 
@@ -123,25 +123,13 @@ class Refusals(SetOnce):
             return self._needs_no_session(route)
         return any(endpoints.has(route) for endpoints in self._endpoints)
 
-    def is_left_to_route(
-        self, connection: HTTPConnection, error: Exception, dependency: object
-    ) -> bool:
+    def leaves_to_route(self, connection: HTTPConnection, error: Exception) -> bool:
         """Return whether the helper route that serves *connection* decides itself.
 
-        - For dependencies of the whole app or of a parent router, which run before the route's own:
-          where the session is missing or expired, and the route needs none.
-        - Not where something takes the claims that *dependency* returns: there are none.
-
-        Args:
-            connection: The request, routed.
-            error: Why it would be refused.
-            dependency: The dependency that would refuse it.
+        For dependencies of the whole app or of a parent router, which run before the route's own:
+        where the session is missing or expired, and the route needs none.
         """
-        return (
-            is_without_session(error)
-            and self._needs_no_session(connection.scope.get("route"))
-            and not is_value_taken(connection, dependency)
-        )
+        return is_without_session(error) and self._needs_no_session(connection.scope.get("route"))
 
     def _needs_no_session(self, route: object) -> bool:
         return any(endpoints.needs_no_session(route) for endpoints in self._endpoints)

@@ -92,7 +92,7 @@ def route_ahead(scope: Mapping[str, Any], app: Any) -> Any:
 
 def is_value_taken(connection: HTTPConnection, dependency: object) -> bool:
     """Return whether the handler, or a dependency, takes the value of *dependency*."""
-    dependants = _dependants(_serving_route(connection.scope))
+    dependants = _dependants(serving_route(connection.scope))
     return any(each.call == dependency and each.name is not None for each in dependants)
 
 

@@ -16,7 +16,7 @@ from fastapi_stepup.errors import ConfigurationError, StepUpError
 from fastapi_stepup.events import EntryPointName
 from fastapi_stepup.guard.conditions import Conditional, checked_condition, said_yes
 from fastapi_stepup.guard.guard import StepUpGuard
-from fastapi_stepup.guard.route_policies import keep_rules
+from fastapi_stepup.guard.route_policies import is_value_taken, keep_rules
 from fastapi_stepup.policy.policy import StepUpPolicy
 
 SCHEME_NAME: Final = "DescopeSession"
@@ -93,9 +93,14 @@ class RequireSession(SetOnce, SecurityBase):
                 connection, self.policy, entry_point=self._entry_point
             )
         except StepUpError as error:
-            if self.guard.refusals.is_left_to_route(connection, error, self):
+            if self._is_left_to_route(connection, error):
                 return _TAKEN_BY_NOBODY
             raise
+
+    def _is_left_to_route(self, connection: HTTPConnection, error: StepUpError) -> bool:
+        """Return whether a helper route decides instead: nothing takes the claims then."""
+        is_left = self.guard.refusals.leaves_to_route(connection, error)
+        return is_left and not is_value_taken(connection, self)
 
     @property
     def dependency(self) -> NoReturn:
@@ -237,7 +242,7 @@ class RequireStepUp(RequireSession):
                     connection, self.policy, entry_point=self._entry_point
                 )
             except StepUpError as error:
-                if self.guard.refusals.is_left_to_route(connection, error, self):
+                if self._is_left_to_route(connection, error):
                     return _TAKEN_BY_NOBODY
                 raise
 

@@ -1,21 +1,25 @@
 """`python -m fastapi_stepup.testing`: serve the Descope emulator."""
 
 import argparse
-import ipaddress
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, TextIO
 
+from starlette.types import ASGIApp
+
+from fastapi_stepup.testing.emulator.browser_access import is_loopback
 from fastapi_stepup.testing.emulator.emulator import DEFAULT_PROJECT_ID, DescopeEmulator
+from fastapi_stepup.testing.emulator.files import StateFile, seed
 from fastapi_stepup.testing.server import UvicornMissing, server_for, url_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve an emulator from the command line and return the exit code."""
     options = _parser().parse_args(arguments)
-    if not _is_loopback(options.host) and not options.expose:
+    if not is_loopback(options.host) and not options.expose:
         _say(f"{_EXPOSED.format(host=options.host)} Pass --expose if you mean it.", to=sys.stderr)
         return 2
     try:
@@ -26,13 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rotate_refresh=options.rotate_refresh,
             ui=options.ui,
         )
-        server = server_for(emulator)
+        app: ASGIApp = StateFile(emulator, options.state) if options.state else emulator
+        if options.seed:
+            seed(emulator, options.seed)
+        server = server_for(app)
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
         listener = socket.create_server((options.host, options.port), family=family)
     except (UvicornMissing, ValueError, OSError) as error:
         _say(f"The emulator did not start: {error}", to=sys.stderr)
         return 1
-    if not _is_loopback(options.host):
+    if not is_loopback(options.host):
         _say(f"WARNING: {_EXPOSED.format(host=options.host)}", to=sys.stderr)
     with listener:
         _say(_READY.format(project_id=emulator.project_id, url=url_of(listener)))
@@ -55,6 +62,7 @@ flow-id="step-up"></descope-wc>
   React SDK    <AuthProvider projectId="{project_id}" baseUrl="{url}" baseCdnUrl="{url}">
   your guard   StepUpGuard.for_descope("{project_id}", base_url="{url}")
   codes sent   GET {url}/_emulator/outbox
+  users, codes, sessions: open {url} in a browser
 Press Ctrl+C to stop."""
 
 
@@ -86,6 +94,18 @@ def _parser() -> argparse.ArgumentParser:
         help="a folder of the npm package @descope/web-components-ui: flows get Descope's own look",
     )
     parser.add_argument(
+        "--state",
+        metavar="FILE",
+        type=Path,
+        help="keep users, keys and sessions in this file; it has private keys, and is yours alone",
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="FILE",
+        type=Path,
+        help='start with the users of this JSON file: {"users": [{"login_id": "ann@example.com"}]}',
+    )
+    parser.add_argument(
         "--expose",
         action="store_true",
         help="allow an address that other machines reach, as in a container",
@@ -97,13 +117,6 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > _LAST_PORT:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
     return int(text)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import secrets
 import string
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
@@ -17,7 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 )
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 from jwt.algorithms import get_default_algorithms
 
 # Descope refuses a key that is more than twelve rotations old.
@@ -48,20 +54,29 @@ def random_id(prefix: str) -> str:
 
 
 class SigningKey:
-    """A key pair under a fresh key id: RSA-2048, P-256 or Ed25519, as *algorithm* asks.
+    """A key pair under a key id: RSA-2048, P-256 or Ed25519, as *algorithm* asks.
 
     No two living signing keys share a pair. A later key may reuse the RSA pair of a collected one
     under another `kid`; tokens of the first then name a `kid` that the later key set lacks.
 
+    Args:
+        algorithm: `RS256`, `ES256` or `EdDSA`.
+        kid: The key id; by default a fresh one.
+        private_pem: An RSA key pair, as `private_pem` gives it; by default a new pair.
+
     Raises:
-        ValueError: *algorithm* is none of `RS256`, `ES256` and `EdDSA`.
+        ValueError: *algorithm* is none of the three, or *private_pem* is no RSA private key.
     """
 
-    def __init__(self, algorithm: SigningAlgorithm = "RS256") -> None:
-        self.kid: str = random_id("SK")
+    def __init__(
+        self, algorithm: SigningAlgorithm = "RS256", *, kid: str = "", private_pem: str = ""
+    ) -> None:
+        self.kid: str = kid or random_id("SK")
         self.algorithm: SigningAlgorithm = algorithm
         self._pair: RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
-        if algorithm == "RS256":
+        if private_pem:
+            self._pair = _loaded(private_pem)
+        elif algorithm == "RS256":
             try:
                 self._pair = _idle.pop()
             except IndexError:
@@ -78,6 +93,12 @@ class SigningKey:
         return f"SigningKey(kid={self.kid!r})"
 
     @property
+    def private_pem(self) -> str:
+        """The private half, unencrypted, as PEM."""
+        form = Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        return self._pair.private_bytes(*form).decode()
+
+    @property
     def jwk(self) -> dict[str, str]:
         """The public half as a member of a JWK set (RFC 7517 section 4)."""
         public = _ALGORITHMS[self.algorithm].to_jwk(self._pair.public_key(), as_dict=True)
@@ -88,6 +109,13 @@ class SigningKey:
     def public_pem(self) -> bytes:
         """The public half as PEM, the classical "secret" of an algorithm confusion attack."""
         return self._pair.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _loaded(pem: str) -> RSAPrivateKey:
+    pair = load_pem_private_key(pem.encode(), password=None)
+    if not isinstance(pair, RSAPrivateKey):
+        raise ValueError("The key is no RSA private key.")  # noqa: TRY004 - a wrong value
+    return pair
 
 
 HostileKey: TypeAlias = (
@@ -128,6 +156,14 @@ class KeyRing:
         self._keys = [SigningKey(self.algorithm)]
         return self.current
 
+    def every(self) -> list[SigningKey]:
+        """Return the valid keys, the current one first."""
+        return [self.current, *self._keys[1:]]
+
+    def replace(self, keys: Sequence[SigningKey]) -> None:
+        """Take other keys, the current one first."""
+        self._keys = list(keys)
+
     def find(self, kid: object) -> SigningKey:
         """Return the key *kid*.
 
@@ -145,7 +181,7 @@ class KeyRing:
 
     def jwks(self) -> list[dict[str, str]]:
         """Return the public keys, the current one first."""
-        return [self.current.jwk, *(key.jwk for key in self._keys[1:])]
+        return [key.jwk for key in self.every()]
 
 
 def replaced(values: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:

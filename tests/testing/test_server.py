@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -93,6 +94,24 @@ def test_command_takes_the_settings_of_the_project() -> None:
         )
         assert refreshed.json()["refreshJwt"] == ""
         assert refreshed.cookies["DSR"] != tokens["refresh_token"]
+
+
+def test_command_keeps_its_state(tmp_path: Path) -> None:
+    """After a restart the seeded user, the session and the keys are as they were."""
+    seed = tmp_path / "seed.json"
+    seed.write_text('{"users": [{"login_id": "ann", "email": "ann@example.com"}]}')
+    files = ("--seed", str(seed), "--state", str(tmp_path / "state.json"))
+    seen = []
+    for _ in range(2):
+        with running(*files) as command:
+            assert f"open {command.url} in a browser" in command.notice
+            replies = [
+                httpx.get(f"{command.url}/_emulator/{path}").json() for path in ("users", "keys")
+            ]
+            seen.append(replies)
+        assert (command.exit_code, command.complaints) == (0, "")
+    assert seen[0] == seen[1]
+    assert seen[0][0]["users"][0]["login_ids"] == ["ann"]
 
 
 def test_other_hosts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,16 +36,25 @@ class TOTPAuthenticator:
     - A password is accepted once, and none older than an accepted one (RFC 6238 section 5.2).
     - Clocks may differ by one period of 30 seconds.
     - `repr` shows no secret.
+
+    Args:
+        secret: The key in base 32; by default a new one.
+        used: The counter of the last accepted password.
     """
 
-    def __init__(self) -> None:
-        self._key = secrets.token_bytes(_KEY_BYTES)
-        self._used = -1
+    def __init__(self, secret: str = "", used: int = -1) -> None:
+        self._key = base64.b32decode(secret) if secret else secrets.token_bytes(_KEY_BYTES)
+        self._used = used
 
     @property
     def secret(self) -> str:
         """The key in base 32, as it is typed into an app."""
         return base64.b32encode(self._key).decode()
+
+    @property
+    def used(self) -> int:
+        """The counter of the last accepted password; -1 before the first."""
+        return self._used
 
     def code(self, now: float) -> str:
         """Return the first unused password at or after *now*."""

@@ -66,6 +66,11 @@ class Links:
         self._by_token[link.token] = link
         return link
 
+    def holds(self, token: str) -> bool:
+        """Return whether the link of *token* would be accepted now."""
+        link = self._by_token.get(token)
+        return link is not None and link.expires_at > self._project.clock()
+
     def take(self, token: str) -> Link:
         """Return the link of *token* and use it up.
 

@@ -18,7 +18,8 @@ from fastapi_stepup.testing.emulator.methods.registry import EmulatedMethods
 from fastapi_stepup.testing.emulator.models import Message, ReceivedRequest
 from fastapi_stepup.testing.emulator.project import Project, Settings
 from fastapi_stepup.testing.emulator.request_log import RequestLog
-from fastapi_stepup.testing.emulator.sessions import Tokens
+from fastapi_stepup.testing.emulator.sessions import Session, Tokens
+from fastapi_stepup.testing.emulator.state import exported, imported
 from fastapi_stepup.testing.emulator.users import User, new_user
 from fastapi_stepup.testing.keys import HostileKey, KeyRing, SigningKey, random_id, replaced
 
@@ -127,6 +128,23 @@ class PythonAPI:
             raise LookupError("The emulator has no user with this login id.")
         return user
 
+    @property
+    def users(self) -> list[User]:
+        """The users, oldest first."""
+        with self._project.lock:
+            return self._project.users.everyone()
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Every session since the start or the last reset, oldest first."""
+        with self._project.lock:
+            return self._project.sessions.every()
+
+    def state_of(self, session: Session) -> str:
+        """Return `active`, `expired`, `logged out` or `revoked`."""
+        with self._project.lock:
+            return self._project.sessions.state_of(session)
+
     def sign_in(
         self,
         login_id: str,
@@ -215,6 +233,25 @@ class PythonAPI:
             user = self.user(login_id)
             user.authenticator = user.authenticator or TOTPAuthenticator()
             return user.authenticator
+
+    def open_link(self, token: str) -> Tokens | None:
+        """Open a link that was sent, as its user does, and return the session that it gives.
+
+        - A magic link gives the session to the page that it leads to, here to the caller.
+        - An enchanted link gives none: the client that waits collects it.
+        - A magic link of a flow gives none: the flow goes on where the user began it.
+
+        Args:
+            token: The `token` of the message.
+
+        Raises:
+            LookupError: The link is unknown, expired, or used.
+        """
+        try:
+            with self._project.lock:
+                return self._methods.open_link(token)
+        except Refusal:
+            raise LookupError("The link is unknown, expired, or used.") from None
 
     def social_login(self, url: str, login_id: str, *, deny: bool = False) -> str:
         """Sign in at the provider of a social login, SSO or SAML; return the redirect URL.
@@ -315,15 +352,40 @@ class PythonAPI:
         return self._project.outbox
 
     def is_live(self, message: Message) -> bool:
-        """Return whether the one-time code of *message* is unused, unexpired and the latest."""
+        """Return whether *message* still works.
+
+        A one-time code is live while it is unused, unexpired and the latest; a link while it is
+        unused and unexpired.
+        """
         with self._project.lock:
-            return self._methods.otp.is_live(message)
+            return self._methods.is_live(message)
 
     @property
     def signing_key(self) -> SigningKey:
         """The key that signs at present."""
         with self._project.lock:
             return self._keys.current
+
+    @property
+    def kids(self) -> list[str]:
+        """The ids of the valid signing keys, the current one first."""
+        with self._project.lock:
+            return [key["kid"] for key in self._keys.jwks()]
+
+    def export_state(self) -> dict[str, Any]:
+        """Return users, keys and valid sessions as JSON values; private keys are among them."""
+        with self._project.lock:
+            return exported(self._project)
+
+    def import_state(self, state: Mapping[str, Any]) -> None:
+        """Replace users, keys and sessions by those of `export_state`; empty all else.
+
+        Raises:
+            ValueError: *state* is not of that form, or another project's.
+        """
+        with self._project.lock:
+            self.reset()
+            imported(self._project, state)
 
     def rotate_keys(self) -> SigningKey:
         """Sign with a new key from now on and return it; the twelve before it stay valid."""

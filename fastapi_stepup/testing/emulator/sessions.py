@@ -69,6 +69,7 @@ class Session:
         tenant: The tenant that was selected, if one was.
         stepped_up_until: When the latest stepped-up session JWT expires.
         ended: Whether it was logged out.
+        claims: The claims of the latest session JWT.
     """
 
     user: User
@@ -80,6 +81,7 @@ class Session:
     tenant: str = ""
     stepped_up_until: float = 0
     ended: bool = False
+    claims: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
 class Sessions:
@@ -210,7 +212,8 @@ class Sessions:
             claims["dct"] = session.tenant
         if session.nested:
             claims["nsec"] = dict(session.nested)
-        session_token = self.sign(replaced(claims, changes or {}))
+        session.claims = replaced(claims, changes or {})
+        session_token = self.sign(session.claims)
         return Tokens(session_token, session.refresh_token, user.user_id, user.login_ids[0])
 
     def registered(
@@ -270,6 +273,23 @@ class Sessions:
         if session.ended:
             raise Refusal(LOGGED_OUT)
         return session
+
+    def every(self) -> list[Session]:
+        """Return all sessions, oldest first."""
+        return list(dict.fromkeys(self._by_refresh_token.values()))
+
+    def restore(self, session: Session) -> None:
+        """Add a session that an earlier emulator began."""
+        self._by_refresh_token[session.refresh_token] = session
+
+    def state_of(self, session: Session) -> str:
+        """Return `active`, `expired`, `logged out` or `revoked`."""
+        if session.ended:
+            return "logged out"
+        if not self._keys.holds(session.key):
+            return "revoked"
+        is_over = session.refresh_expires_at <= self._clock()
+        return "expired" if is_over else "active"
 
     def end_all(self, user: User) -> None:
         """Log *user* out everywhere."""

@@ -203,6 +203,10 @@ class Users:
         """Return the user with the login id *login_id*, or None."""
         return self._by_login_id.get(login_id)
 
+    def everyone(self) -> list[User]:
+        """Return all users, oldest first."""
+        return list(self._users)
+
     def add(self, user: User) -> User:
         """Add *user* and return it.
 

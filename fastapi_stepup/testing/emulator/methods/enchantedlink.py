@@ -62,8 +62,20 @@ class EnchantedLink:
         masked = self._delivery.send(call, login, delivery, link=link.url, token=link.token)
         return {"pendingRef": reference, "linkId": f"{secrets.randbelow(90) + 10}", **masked}
 
+    def is_live(self, token: str) -> bool:
+        """Return whether the link of *token* would be accepted now."""
+        return self._links.holds(token)
+
     def _verify(self, call: Call) -> Mapping[str, object]:
-        link = self._links.take(call.text("token"))
+        self.open(call.text("token"))
+        return {}
+
+    def open(self, token: str) -> None:
+        """Open the link of *token*: the client that waits gets the session.
+
+        Raises:
+            Refusal: It is unknown, expired, or used.
+        """
+        link = self._links.take(token)
         self._delivery.confirm(link.login, link.delivery)
         self._pending.complete(link.pending_ref, link.login, AMR[link.delivery])
-        return {}

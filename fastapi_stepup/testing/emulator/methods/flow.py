@@ -102,6 +102,18 @@ class Flow:
             post(self._project, "/v1/flow/next", self._next),
         ]
 
+    def open_link(self, token: str) -> bool:
+        """Open the link of *token*, if a flow sent it, for the page that waits.
+
+        Raises:
+            Refusal: It is expired or used.
+        """
+        for execution in self._executions.values():
+            if token in execution.links:
+                execution.opened = self._magic_link.open(token)
+                return True
+        return False
+
     def _start(self, call: Call) -> Mapping[str, object]:
         flow_id = call.text("flowId")
         options = call.members("options")

@@ -55,6 +55,10 @@ class MagicLink:
         """Send a link to a user, new or not, and return the masked address."""
         return self._starts["signup-in"](call)
 
+    def is_live(self, token: str) -> bool:
+        """Return whether the link of *token* would be accepted now."""
+        return self._links.holds(token)
+
     def open(self, token: str) -> Link:
         """Return the link of *token*, used up, with its address verified.
 

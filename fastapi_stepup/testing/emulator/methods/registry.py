@@ -18,8 +18,10 @@ from fastapi_stepup.testing.emulator.methods.password import Password
 from fastapi_stepup.testing.emulator.methods.tenants import Tenants
 from fastapi_stepup.testing.emulator.methods.totp import TOTP
 from fastapi_stepup.testing.emulator.methods.webauthn import WebAuthn
+from fastapi_stepup.testing.emulator.models import Message
 from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.routing import get
+from fastapi_stepup.testing.emulator.sessions import Tokens
 from fastapi_stepup.testing.emulator.ui_package import UIPackage
 
 
@@ -57,6 +59,16 @@ class EmulatedMethods:
         self.oauth: OAuth = OAuth(project)
         self.notp: NOTP = NOTP(project)
         self.access_keys: AccessKeys = AccessKeys(project)
+        self._magic_link = magic_link
+        self._enchanted_link = enchanted_link = EnchantedLink(project, delivery)
+        self._flow = Flow(
+            project,
+            otp=otp,
+            magic_link=magic_link,
+            totp=totp,
+            webauthn=webauthn,
+            oauth=self.oauth,
+        )
         self._methods: tuple[EmulatedMethod, ...] = (
             PublicKeys(project),
             Account(project),
@@ -64,22 +76,38 @@ class EmulatedMethods:
             otp,
             totp,
             magic_link,
-            EnchantedLink(project, delivery),
+            enchanted_link,
             webauthn,
             self.oauth,
             self.notp,
             Password(project, magic_link),
             self.access_keys,
-            Flow(
-                project,
-                otp=otp,
-                magic_link=magic_link,
-                totp=totp,
-                webauthn=webauthn,
-                oauth=self.oauth,
-            ),
+            self._flow,
             FlowPages(project, ui),
         )
+
+    def is_live(self, message: Message) -> bool:
+        """Return whether the code or link of *message* would be accepted now."""
+        if not message.token:
+            return self.otp.is_live(message)
+        links = (self._magic_link, self._enchanted_link)
+        return any(method.is_live(message.token) for method in links)
+
+    def open_link(self, token: str) -> Tokens | None:
+        """Open a link that was sent, as `DescopeEmulator.open_link` says.
+
+        Raises:
+            Refusal: It is unknown, expired, or used.
+        """
+        if self._flow.open_link(token):
+            return None
+        if self._enchanted_link.is_live(token):
+            self._enchanted_link.open(token)
+            return None
+        link = self._magic_link.open(token)
+        reply = self._magic_link.finish(link)
+        session, refresh = (str(reply[name]) for name in ("sessionJwt", "refreshJwt"))
+        return Tokens(session, refresh, link.login.user.user_id, link.login.user.login_ids[0])
 
     def routes(self) -> list[Route]:
         """Return every endpoint, with the licence call of the management API."""

@@ -33,6 +33,7 @@ def test_outbox_is_read(caller: Caller, emulator: DescopeEmulator) -> None:
                 "step_up": False,
                 "link": "",
                 "token": "",
+                "live": True,
             }
         ]
     }
@@ -46,6 +47,106 @@ def test_requests_are_read(caller: Caller) -> None:
         ("POST", "/v1/auth/otp/signin/email")
     ]
     assert kept[0]["json"]["loginId"] == "ann@example.com"
+
+
+def test_latest_requests_are_read(caller: Caller) -> None:
+    """`last` limits the answer, whose total stays that of all; nonsense is a mistake."""
+    for delivery in ("email", "sms"):
+        caller.start(delivery=delivery)
+    for last, paths in ((1, ["signin/sms"]), (0, []), (9, ["signin/email", "signin/sms"])):
+        reply = caller.client.get("/_emulator/requests", params={"last": last}).json()
+        assert [received["path"].partition("otp/")[2] for received in reply["requests"]] == paths
+        assert reply["total"] == 2
+    assert caller.client.get("/_emulator/requests?last=some").status_code == 400
+
+
+def test_users_are_listed(caller: Caller, emulator: DescopeEmulator) -> None:
+    """Each with addresses, roles, and the methods that were added, without secrets."""
+    ann = emulator.user("ann@example.com")
+    ann.name, ann.providers["google"], ann.password = "Ann", True, "secret"
+    emulator.totp_secret("ann@example.com")
+    assert caller.client.get("/_emulator/users").json() == {
+        "users": [
+            {
+                "user_id": ann.user_id,
+                "login_ids": ["ann@example.com"],
+                "name": "Ann",
+                "email": "ann@example.com",
+                "phone": "+15550100012",
+                "roles": [],
+                "permissions": [],
+                "tenants": {},
+                "methods": ["authenticator app", "password", "google"],
+            }
+        ]
+    }
+
+
+def test_sessions_are_listed(caller: Caller, emulator: DescopeEmulator, clock: Clock) -> None:
+    """Each with its state and the claims of its latest session token."""
+    expired = emulator.sign_in("old@example.com")
+    clock.now += 28 * 24 * 3600
+    revoked = emulator.sign_in("bob@example.com")
+    emulator.revoke_keys()
+    ended, ann = emulator.sign_in("ann@example.com"), emulator.step_up("ann@example.com")
+    assert caller.post("logout", token=ended.refresh_token).is_success
+    reply = caller.client.get("/_emulator/sessions").json()
+    assert [(one["state"], one["claims"]) for one in reply["sessions"]] == [
+        ("revoked", expired.claims),
+        ("revoked", revoked.claims),
+        ("logged out", ended.claims),
+        ("active", ann.claims),
+    ]
+    clock.now += 28 * 24 * 3600
+    latest = caller.client.get("/_emulator/sessions?last=1").json()
+    assert [one["state"] for one in latest["sessions"]] == ["expired"]
+    assert latest["total"] == 4
+    assert latest["sessions"][0]["login_id"] == "ann@example.com"
+
+
+def test_magic_link_is_opened(caller: Caller, emulator: DescopeEmulator) -> None:
+    """Its session comes back, once; the message is live until then."""
+    caller.post("magiclink/signin/email", {"loginId": "ann@example.com"})
+    sent = emulator.outbox[-1]
+    assert emulator.is_live(sent)
+    opened = caller.client.post("/_emulator/links/open", json={"token": sent.token}).json()
+    assert caller.claims(opened["session_token"])["amr"] == ["email"]
+    assert caller.me(opened["refresh_token"]).is_success
+    assert not emulator.is_live(sent)
+    refused = caller.client.post("/_emulator/links/open", json={"token": sent.token})
+    assert refused.status_code == 400
+    assert refused.json()["error"] == "The link is unknown, expired, or used."
+
+
+def test_enchanted_link_is_opened(caller: Caller, emulator: DescopeEmulator) -> None:
+    """The client that waits gets the session."""
+    started = caller.post("enchantedlink/signin/email", {"loginId": "ann@example.com"}).json()
+    sent = emulator.outbox[-1]
+    assert emulator.is_live(sent)
+    assert emulator.open_link(sent.token) is None
+    pending = {"pendingRef": started["pendingRef"]}
+    assert caller.post("enchantedlink/pending-session", pending).status_code == 200
+    assert not emulator.is_live(sent)
+
+
+def test_link_of_a_flow_is_opened(caller: Caller, emulator: DescopeEmulator, ann: Tokens) -> None:
+    """The page that polls goes on; another flow of the same user does not."""
+    headers = caller.headers(ann.refresh_token)
+    body: dict[str, Any] = {"flowId": "step-up", "componentsVersion": "3.14.1"}
+    for _ in range(2):
+        flow = caller.client.post("/v1/flow/start", json=body, headers=headers).json()
+
+    def following(interaction: str) -> Any:
+        asked = {"executionId": flow["executionId"], "interactionId": interaction}
+        return caller.client.post("/v1/flow/next", json=asked, headers=headers).json()
+
+    following("magiclink-email")
+    assert following("polling")["action"] == "poll"
+    token = emulator.outbox[-1].token
+    assert caller.client.post("/_emulator/links/open", json={"token": token}).json() == {}
+    completed = following("polling")
+    assert completed["status"] == "completed"
+    assert caller.claims(completed["authInfo"]["sessionJwt"])["su"] is True
 
 
 def test_users_are_created(caller: Caller, emulator: DescopeEmulator) -> None:
@@ -129,6 +230,27 @@ def test_keys_are_rotated_and_revoked(caller: Caller, emulator: DescopeEmulator)
         reply = caller.client.post(f"/_emulator/keys/{action}").json()
         keys = caller.client.get(f"/v2/keys/{emulator.project_id}").json()["keys"]
         assert (emulator.signing_key.kid, count) == (reply["kid"], len(keys))
+
+
+def test_keys_are_listed(caller: Caller, emulator: DescopeEmulator) -> None:
+    """The ids of the valid ones, the current one first."""
+    first, second = emulator.signing_key.kid, emulator.rotate_keys().kid
+    assert caller.client.get("/_emulator/keys").json() == {"kids": [second, first]}
+
+
+def test_page_runs_its_own_files_only(caller: Caller) -> None:
+    """The page and its files are served, under a policy that allows no inline script or style."""
+    page = caller.client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "<script>" not in page.text
+    assert " style=" not in page.text
+    for file in ("page.css", "page.js", "icon.svg"):
+        assert f'"_emulator/{file}"' in page.text
+        assert caller.client.get(f"/_emulator/{file}").status_code == 200
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "frame-ancestors 'none'" in policy
+    assert caller.emulator.requests == []
 
 
 def test_requests_fail_on_demand(caller: Caller) -> None:

@@ -13,7 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
-from fastapi_stepup.testing.emulator.admin_api import ADMIN_APP, ADMIN_PREFIX, EMULATOR_KEY
+from fastapi_stepup.testing.emulator.admin_api import (
+    ADMIN_APP,
+    ADMIN_PREFIX,
+    EMULATOR_KEY,
+    FOREIGN_PAGE,
+)
+from fastapi_stepup.testing.emulator.browser_access import LOOPBACK_ORIGIN, is_foreign
 from fastapi_stepup.testing.emulator.errors import Refusal
 from fastapi_stepup.testing.emulator.project import Limits, Settings
 from fastapi_stepup.testing.emulator.python_api import PythonAPI
@@ -29,7 +35,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PROJECT_ID: Final = "P2LocalEmulatorProject000001"
 _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]+")
-_LOOPBACK_ORIGIN: Final = r"https?://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?"
 
 
 def _now() -> float:
@@ -55,7 +60,7 @@ class DescopeEmulator(PythonAPI):
     - It holds no sockets and needs no closing.
     - Its keys are its own: no other emulator's tokens verify against them.
     - Programs in other languages control it by routes under `/_emulator/` (see
-      `fastapi_stepup.testing.emulator.admin_api`).
+      `fastapi_stepup.testing.emulator.admin_api`), and people by the page at `/`.
 
     Users sign in and step up by one-time code, authenticator app, magic link, enchanted link,
     passkey, social provider, SSO and SAML, WhatsApp, and by the flows `step-up` and
@@ -66,6 +71,7 @@ class DescopeEmulator(PythonAPI):
     - `outbox` has the codes and links that were sent.
     - `totp_code` returns the code that the authenticator app shows.
     - `passkey` (or your own `SoftwarePasskey`) gives the browser's answer.
+    - `open_link` opens a link that was sent.
     - `social_login` and `send_whatsapp` complete the page that a start leads to.
 
     Known of the real service, and enforced:
@@ -183,7 +189,7 @@ class DescopeEmulator(PythonAPI):
         )
         self._cors = CORSMiddleware(
             self._receive,
-            allow_origin_regex=_LOOPBACK_ORIGIN,
+            allow_origin_regex=LOOPBACK_ORIGIN,
             allow_credentials=True,
             allow_methods=["*"],
             allow_headers=["*"],
@@ -259,7 +265,8 @@ class DescopeEmulator(PythonAPI):
             await self._app(scope, receive, send)
             return
         scope = {**tidy(scope), EMULATOR_KEY: self}
-        if route_of(scope).startswith(ADMIN_PREFIX):
-            await ADMIN_APP(scope, receive, send)
+        route = route_of(scope)
+        if route == "/" or route.startswith(ADMIN_PREFIX):
+            await (FOREIGN_PAGE if is_foreign(scope) else ADMIN_APP)(scope, receive, send)
             return
         await self._request_log.handle(self._app, scope, receive, send)

@@ -1,0 +1,118 @@
+"""Web pages that may not use the admin API, whatever their user's browser is asked to send."""
+
+import socket
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from fastapi_stepup.testing import DescopeEmulator
+from fastapi_stepup.testing.emulator.browser_access import is_foreign, is_loopback
+from tests.testing.conftest import Caller
+
+
+def foreign(server: str | None, **headers: str) -> bool:
+    """Return whether a request with these headers is one of a foreign page."""
+    sent = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
+    scope = {"type": "http", "scheme": "http", "headers": sent, "path": "/"}
+    return is_foreign(scope | {"server": (server, 8085) if server else None})
+
+
+@pytest.mark.parametrize(
+    ("server", "headers", "expected"),
+    [
+        pytest.param("127.0.0.1", {"host": "127.0.0.1:8085"}, False, id="program"),
+        pytest.param("127.0.0.1", {"host": "localhost:8085"}, False, id="by-name"),
+        pytest.param("127.0.0.1", {"host": "app.localhost:8085"}, False, id="below-localhost"),
+        pytest.param("::1", {"host": "[::1]:8085"}, False, id="ipv6"),
+        pytest.param("::ffff:127.0.0.1", {"host": "evil.example"}, True, id="both-families"),
+        pytest.param("127.0.0.1", {"host": "evil.example:8085"}, True, id="rebinding"),
+        pytest.param("127.0.0.1", {"host": "localhost.evil.example"}, True, id="rebinding-name"),
+        pytest.param("127.0.0.1", {"host": "[::1"}, True, id="malformed"),
+        pytest.param("127.0.0.1", {}, True, id="no-host"),
+        pytest.param("172.17.0.2", {"host": "emulator:8085"}, False, id="container"),
+        pytest.param("api.descope.com", {"host": "api.descope.com"}, False, id="in-process"),
+        pytest.param(None, {"host": "testserver"}, False, id="no-server"),
+    ],
+)
+def test_host_must_be_of_this_machine(
+    server: str | None, headers: dict[str, str], expected: object
+) -> None:
+    """On a loopback socket a name that leads elsewhere, or did, is that of a foreign page."""
+    assert foreign(server, **headers) is expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        pytest.param({"origin": "http://127.0.0.1:8085"}, False, id="own"),
+        pytest.param({"origin": "http://localhost:3000"}, False, id="loopback"),
+        pytest.param({"origin": "https://evil.example"}, True, id="foreign"),
+        pytest.param({"origin": "http://localhost.evil.example"}, True, id="looks-like-loopback"),
+        pytest.param({"origin": "null"}, True, id="sandbox"),
+        pytest.param({"sec_fetch_site": "cross-site", "sec_fetch_mode": "no-cors"}, True, id="img"),
+        pytest.param(
+            {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate"}, False, id="followed"
+        ),
+        pytest.param({"sec_fetch_site": "same-origin"}, False, id="the-page"),
+    ],
+)
+def test_origin_must_be_of_this_machine(headers: dict[str, str], expected: object) -> None:
+    """A page of another site may link here, and do nothing else."""
+    assert foreign("127.0.0.1", host="127.0.0.1:8085", **headers) is expected
+
+
+def test_exposed_emulator_takes_its_own_page() -> None:
+    """Its origin is the host that it was asked by, and no other name."""
+    assert not foreign("172.17.0.2", host="emulator:8085", origin="http://emulator:8085")
+    assert foreign("172.17.0.2", host="emulator:8085", origin="http://other:8085")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "a.localhost"])
+def test_loopback_is_known(host: str) -> None:
+    """Addresses and names of this machine."""
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "192.168.0.1", "example.com", "localhost.com"])
+def test_other_hosts_are_no_loopback(host: str) -> None:
+    """Addresses and names that may be another machine's."""
+    assert not is_loopback(host)
+
+
+@pytest.fixture
+def served(emulator: DescopeEmulator) -> Iterator[str]:
+    """The emulator on a socket."""
+    with emulator.serve() as url:
+        yield url
+
+
+@pytest.mark.parametrize("path", ["/", "/_emulator/outbox", "/_emulator/page.js"])
+def test_foreign_page_is_refused(served: str, path: str) -> None:
+    """It gets 403 under a name of its own, and for any request with its origin."""
+    for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+        refused = httpx.get(served + path, headers=headers)
+        assert (refused.status_code, "Only pages of this machine" in refused.text) == (403, True)
+    assert httpx.get(served + path).status_code == 200
+
+
+def test_foreign_page_changes_nothing(served: str, emulator: DescopeEmulator) -> None:
+    """A form, which a browser sends without a preflight, is refused before it is read."""
+    headers = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
+    assert httpx.post(f"{served}/_emulator/reset", headers=headers).status_code == 403
+    assert [user.login_ids for user in emulator.users] == [("ann@example.com",)]
+
+
+def test_endpoints_of_descope_are_open(served: str, caller: Caller) -> None:
+    """A page of a made-up name may be an app on this machine; those calls return no code."""
+    headers = {"Host": "app.test", "Origin": "https://app.test"}
+    path = f"/v2/keys/{caller.emulator.project_id}"
+    assert httpx.get(served + path, headers=headers).status_code == 200
+
+
+def test_raw_host_header_is_read(served: str) -> None:
+    """A request without any host header is refused."""
+    port = int(served.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"GET /_emulator/outbox HTTP/1.0\r\n\r\n")
+        assert b" 403 " in connection.recv(100)

@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
+    SECP384R1,
     EllipticCurvePrivateKey,
     generate_private_key as generate_curve_key,
 )
@@ -33,7 +34,9 @@ _ALGORITHMS: Final = get_default_algorithms()
 # hundreds of emulators.
 _idle: Final[deque[RSAPrivateKey]] = deque()
 
-SigningAlgorithm: TypeAlias = Literal["RS256", "ES256", "EdDSA"]
+_CURVES: Final = {"ES256": SECP256R1, "ES384": SECP384R1}
+
+SigningAlgorithm: TypeAlias = Literal["RS256", "ES256", "ES384", "EdDSA"]
 """The algorithms that a `SigningKey` can be made for."""
 
 
@@ -54,18 +57,18 @@ def random_id(prefix: str) -> str:
 
 
 class SigningKey:
-    """A key pair under a key id: RSA-2048, P-256 or Ed25519, as *algorithm* asks.
+    """A key pair under a key id: RSA-2048, P-256, P-384 or Ed25519, as *algorithm* asks.
 
     No two living signing keys share a pair. A later key may reuse the RSA pair of a collected one
     under another `kid`; tokens of the first then name a `kid` that the later key set lacks.
 
     Args:
-        algorithm: `RS256`, `ES256` or `EdDSA`.
+        algorithm: `RS256`, `ES256`, `ES384` or `EdDSA`.
         kid: The key id; by default a fresh one.
         private_pem: An RSA key pair, as `private_pem` gives it; by default a new pair.
 
     Raises:
-        ValueError: *algorithm* is none of the three, or *private_pem* is no RSA private key.
+        ValueError: *algorithm* is none of these, or *private_pem* is no RSA private key.
     """
 
     def __init__(
@@ -82,12 +85,12 @@ class SigningKey:
             except IndexError:
                 self._pair = generate_private_key(public_exponent=65537, key_size=2048)
             weakref.finalize(self, _idle.append, self._pair).atexit = False
-        elif algorithm == "ES256":
-            self._pair = generate_curve_key(SECP256R1())
+        elif algorithm in _CURVES:
+            self._pair = generate_curve_key(_CURVES[algorithm]())
         elif algorithm == "EdDSA":
             self._pair = Ed25519PrivateKey.generate()
         else:
-            raise ValueError("A signing key is for RS256, ES256 or EdDSA.")
+            raise ValueError("A signing key is for RS256, ES256, ES384 or EdDSA.")
 
     def __repr__(self) -> str:
         return f"SigningKey(kid={self.kid!r})"

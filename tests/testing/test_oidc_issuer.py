@@ -123,7 +123,7 @@ def test_machine_token_has_no_user(issuer: OIDCIssuer) -> None:
     )
 
 
-@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "ES384", "EdDSA"])
 def test_token_verifies_against_the_served_keys(algorithm: Any) -> None:
     """Each algorithm signs what its served key verifies."""
     issuer = OIDCIssuer(algorithm=algorithm)
@@ -239,7 +239,7 @@ def test_unknown_settings_are_explained(issuer: OIDCIssuer) -> None:
     """A typing mistake is an error at once."""
     with pytest.raises(ValueError, match="HTTP status or one of unreachable"):
         issuer.fail("donw")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="RS256, ES256 or EdDSA"):
+    with pytest.raises(ValueError, match="RS256, ES256, ES384 or EdDSA"):
         OIDCIssuer(algorithm="RS512")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="An issuer is a URL"):
         OIDCIssuer("login.example")

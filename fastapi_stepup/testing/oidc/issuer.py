@@ -65,7 +65,7 @@ class OIDCIssuer:
     Args:
         issuer: The `iss` of every token, as the guard is configured with.
         audience: The `aud` of access tokens: a text, or several.
-        algorithm: How tokens are signed: `RS256`, `ES256` or `EdDSA`.
+        algorithm: How tokens are signed: `RS256`, `ES256`, `ES384` or `EdDSA`.
         token_type: The header's `typ` of access tokens; `None` leaves it out.
         claims: Further claims of every token, such as `{"azp": "web", "typ": "Bearer"}`; the value
             `REMOVE` leaves one of the usual claims out.

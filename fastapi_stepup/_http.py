@@ -135,6 +135,11 @@ class HTTPClient(SetOnce):
         self._timeout = httpx.Timeout(read_timeout, connect=connect_timeout)
         self.total_timeout: float = total_timeout
 
+    @property
+    def is_emulated(self) -> bool:
+        """Return whether requests go to the emulator of `fastapi_stepup.testing`."""
+        return getattr(self._transport, "is_descope_emulator", False) is True
+
     @without_frames
     async def send(
         self, request: HTTPRequest, *, deadline: float | None = None, max_body: int = MAX_BODY

@@ -46,6 +46,14 @@ SECURITY_HEADERS: Final = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+DOCS: Final = "/docs"
+# FastAPI's page of Swagger UI has a script in it, and loads the rest from there.
+DOCS_POLICY: Final = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
+    "style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
+    "img-src 'self' data: https://fastapi.tiangolo.com; connect-src 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
 TITLES: Final = {
     403: "You cannot do that here",
     404: "Nothing on this shelf",
@@ -82,9 +90,14 @@ def create_app(settings: Settings) -> FastAPI:
     views = Views(store, people)
     access = PageAccess(guard)
 
-    app = FastAPI(title="Tee-Hee Tees", lifespan=guard.lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Tee-Hee Tees",
+        lifespan=guard.lifespan,
+        docs_url=DOCS if emulator else None,
+        redoc_url=None,
+    )
     app.state.emulator = emulator
-    install(app, guard)
+    install(app, guard, docs=emulator is not None)
     app.include_router(
         stepup_router(guard, methods=("otp", "totp", "passkey"), deliveries=("email", "sms"))
     )
@@ -146,6 +159,8 @@ class SecurityHeaders:
         async def send_secured(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if scope["path"] == DOCS:
+                    headers["Content-Security-Policy"] = DOCS_POLICY
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", "no-cache" if "etag" in headers else "no-store")

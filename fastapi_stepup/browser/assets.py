@@ -89,6 +89,10 @@ _ASSETS: Final = {
     "use_stepup_js": _Asset("use-stepup.js", _JAVASCRIPT),
     "use_stepup_js_types": _Asset("use-stepup.d.ts", "text/plain"),
 }
+_DOCS: Final = {
+    _SCRIPT: _ASSETS[_NAME],
+    "swagger-ui-stepup.js": _Asset("swagger-ui-stepup.js", _JAVASCRIPT),
+}
 
 
 def asset_routes(prefix: str = "") -> list[Route]:
@@ -105,6 +109,11 @@ def asset_routes(prefix: str = "") -> list[Route]:
         Route(f"{prefix}/{asset.name}", asset.respond, name=name, include_in_schema=False)
         for name, asset in _ASSETS.items()
     ]
+
+
+async def respond_docs_script(name: str, request: Request) -> Response | None:
+    """Return the file *name* of those that Swagger UI loads; `None` if it is no such file."""
+    return await _DOCS[name].respond(request) if name in _DOCS else None
 
 
 def stepup_script(where: HTTPConnection | str = "/step-up") -> StepUpScript:

@@ -24,13 +24,15 @@ from fastapi_stepup.web.exception_handlers import (
 from fastapi_stepup.web.head_first import HeadFirst
 from fastapi_stepup.web.openapi import describe
 from fastapi_stepup.web.route_inventory import flat_routes
+from fastapi_stepup.web.swagger_ui import DocsLayer, docs_path
 
 _DESCRIBES: Final = "__fastapi_stepup_describes__"
 
 _installed: Final[WeakKeyDictionary[Starlette, WeakSet[StepUpGuard]]] = WeakKeyDictionary()
+_with_docs: Final[WeakSet[Starlette]] = WeakSet()
 
 
-def install(app: Starlette, guard: StepUpGuard) -> None:
+def install(app: Starlette, guard: StepUpGuard, *, docs: bool | str = False) -> None:
     """Make *app* describe the refusals of *guard* to clients.
 
     - Refusals are answered as `application/problem+json`, from whichever entry point, and before
@@ -53,10 +55,13 @@ def install(app: Starlette, guard: StepUpGuard) -> None:
     Args:
         app: A FastAPI or Starlette app.
         guard: The guard.
+        docs: Make the app's Swagger UI step up: `Execute` on a guarded route opens the dialog of
+            `stepup.js` and sends the request once more, and `Authorize` signs a user of the
+            emulator in. `True` is for the page at the app's `docs_url`, a path for one of yours.
 
     Raises:
         ConfigurationError: The app has served a request already, or an argument is something
-            else.
+            else, or there is no Swagger UI.
     """
     if not isinstance(app, Starlette) or not isinstance(guard, StepUpGuard):
         msg = "install takes the app and the guard: install(app, guard)."
@@ -64,11 +69,15 @@ def install(app: Starlette, guard: StepUpGuard) -> None:
     if app.middleware_stack is not None:
         msg = "Call install(app, guard) where the app is built, before it serves requests."
         raise ConfigurationError(msg)
+    path = docs_path(app, docs) if docs else None
     put_refusals_first(app)
     guards = _installed.setdefault(app, WeakSet())
     if not guards:
         _add_layer(app)
     guards.add(guard)
+    if path is not None and app not in _with_docs:
+        _with_docs.add(app)
+        _add_docs(app, guard, path)
     _document(app)
 
 
@@ -99,6 +108,19 @@ def _add_layer(app: Any) -> None:
         return RefusalLayer(stack)
 
     app.build_middleware_stack = build_with_layer
+
+
+def _add_docs(app: Any, guard: StepUpGuard, path: str) -> None:
+    build = app.build_middleware_stack
+
+    def build_with_docs() -> ASGIApp:
+        stack = build()
+        if isinstance(stack, ServerErrorMiddleware):
+            stack.app = DocsLayer(stack.app, path=path, guard=guard)
+            return stack
+        return DocsLayer(stack, path=path, guard=guard)
+
+    app.build_middleware_stack = build_with_docs
 
 
 def _mounted(app: Any) -> Iterator[Any]:

@@ -18,6 +18,8 @@ class EmulatorTransport(httpx.ASGITransport):
         app: The emulator.
     """
 
+    is_descope_emulator = True  # Swagger UI offers to sign its users in.
+
     def __init__(self, app: ASGIApp) -> None:
         super().__init__(app=app)
         self._app = app

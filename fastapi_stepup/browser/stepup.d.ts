@@ -22,7 +22,8 @@
  *   not sent again: the page is fetched. Where a redirect only added or removed a slash it does not
  *   show whether the POST was carried out: its 401 is passed on.
  * - As the account that made it: a request with another account's token is passed on, and a session
- *   of another user (`sub`) is not used. Accounts share no prompt.
+ *   of another user (`sub`) is not used. Accounts share no prompt. Of cookies the status route says
+ *   whose they are, when the challenge comes and after the step-up: another tab may change them.
  * - Once. What the server answers after the step-up is returned. A session that was stepped up just
  *   now and is still not enough (`unmet_after_step_up`) is asked for again only when a method is
  *   offered that the challenge names in `amr`.
@@ -154,6 +155,8 @@ export interface StepUpSession {
 
 export interface StepUpStatus {
   signed_in: boolean;
+  /** Whose session it is; `null` without one. */
+  subject: string | null;
   stepped_up: boolean;
   expires_at: number | null;
   methods: { method: StepUpMethod; destination: string | null }[];

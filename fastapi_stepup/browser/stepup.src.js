@@ -133,8 +133,7 @@ export function withStepUp(fetch, options = {}) {
   const account = (token) => subjectIn(token) ?? first(token);
   const getTokens = async () => ({ ...(await run(options.getTokens)) });
 
-  async function stepUp(challenge, { held, authorization, credentials }, signal) {
-    signal.throwIfAborted();
+  function stepsFor(challenge, { authorization, credentials }, signal) {
     const { routes, statusUri } = challenge;
     const post = async (uri, members) => {
       const { sessionToken, refreshToken } = await getTokens();
@@ -162,12 +161,22 @@ export function withStepUp(fetch, options = {}) {
       if (!uri) throw new StepUpFailed("failed");
       return post(uri, { delivery, ...members });
     };
-    const steps = {
+    return {
       challenge,
       status: async () => (statusUri ? post(statusUri).catch(() => null) : null),
       start: step("start_uri"),
       poll: step("poll_uri"),
       verify: step("verify_uri"),
+    };
+  }
+
+  async function stepUp({ status, ...steps }, held, opening, signal) {
+    signal.throwIfAborted();
+    let known = opening;
+    steps.status = () => {
+      const now = known ?? status();
+      known = null;
+      return now;
     };
     const session = await (options.prompt
       ? run(options.prompt, steps, signal, options)
@@ -178,8 +187,10 @@ export function withStepUp(fetch, options = {}) {
     const sessionToken = session.session_token ?? null;
     const token = sessionToken ?? tokens.sessionToken;
     if (sessionToken !== null && !isToken(sessionToken)) throw new StepUpFailed("no_session");
-    const [one, other] = [held, token].map(subjectIn);
-    if (one && other && one !== other) throw new StepUpFailed("subject_mismatch");
+    // Cookies do not show whose they are, and another tab may have replaced them meanwhile.
+    const one = held ? subjectIn(held) : (await opening)?.subject;
+    const other = held ? subjectIn(token) : (session.subject ?? (await status())?.subject);
+    if (one && one !== other && (other || !held)) throw new StepUpFailed("subject_mismatch");
     const fresh = isToken(session.refresh_token) && session.refresh_token;
     if (sessionToken || fresh) {
       const refreshToken = fresh || tokens.refreshToken || null;
@@ -196,7 +207,11 @@ export function withStepUp(fetch, options = {}) {
       one.end = ++ended;
       over.abort();
     };
-    one.result = queue.then(() => stepUp(challenge, caller, over.signal)).finally(end);
+    const { held } = caller;
+    const steps = stepsFor(challenge, caller, over.signal);
+    // Now, and not when the dialogs before this one are closed.
+    const opening = held ? null : steps.status();
+    one.result = queue.then(() => stepUp(steps, held, opening, over.signal)).finally(end);
     queue = one.result.catch(() => {});
     running.set(key, one);
     return one;

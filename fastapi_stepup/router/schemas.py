@@ -165,6 +165,9 @@ class StepUpStatus(BaseModel):
     """Whether the session is stepped up, until when, and how this user can step up."""
 
     signed_in: bool = False
+    subject: str | None = Field(
+        default=None, description="Whose session it is: a step-up must have the same `subject`."
+    )
     stepped_up: bool = False
     expires_at: int | None = Field(default=None, description="Epoch seconds.")
     methods: list[UsableMethod] = []

@@ -63,6 +63,8 @@ async def step_up_status(
 
     - With a refresh token that Descope confirms, `methods` are those that this user can use, with
       masked addresses. Otherwise they are all that are mounted.
+    - `subject` is that of the session, so that a page that cannot read its cookies notices another
+      account in them.
     - A refresh token that is not a good one of the session's own user, or that Descope cannot
       confirm, is a doubt. Without one the session speaks for itself.
 
@@ -79,7 +81,8 @@ async def step_up_status(
     status = StepUpStatus(methods=mounted, enroll_uri=flow.enroll_uri)
     try:
         claims = await guard.authorize(request, entry_point=None)
-        status.signed_in, status.expires_at = True, int(claims.expires_at)
+        status.signed_in, status.subject = True, claims.subject
+        status.expires_at = int(claims.expires_at)
         if claims.impersonated:
             return status
         caller = flow.caller_with_session(request, claims, body)

@@ -38,7 +38,15 @@ def status_of(person: Person, *, by_get: bool = False, **members: Any) -> dict[s
     assert response.status_code == 200
     assert dict(response.headers).items() >= SAFE_HEADERS.items()
     answer: dict[str, Any] = response.json()
-    assert set(answer) == {"signed_in", "stepped_up", "expires_at", "methods", "enroll_uri"}
+    assert set(answer) == {
+        "signed_in",
+        "subject",
+        "stepped_up",
+        "expires_at",
+        "methods",
+        "enroll_uri",
+    }
+    assert (answer["subject"] is None) is not answer["signed_in"]
     return answer
 
 
@@ -62,6 +70,7 @@ def test_status_lists_the_methods_that_this_user_can_use(
     told = [(m["method"], m["destination"]) for m in before["methods"]]
     assert told == usable
     assert (before["signed_in"], before["stepped_up"], before["enroll_uri"]) == (True, False, None)
+    assert before["subject"] == after["subject"] == ann.tokens.user_id
     assert {m["method"] for m in after["methods"]} == set(OFFERS)
     assert after["stepped_up"] is True
     assert time.time() + 590 < after["expires_at"] <= time.time() + 600
@@ -192,6 +201,7 @@ def test_status_without_a_session(ann: Person) -> None:
     ):
         assert response.json() == {
             "signed_in": False,
+            "subject": None,
             "stepped_up": False,
             "expires_at": None,
             "methods": [{"method": name, "destination": None} for name in OFFERS],

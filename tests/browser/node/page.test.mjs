@@ -80,6 +80,20 @@ test("a challenge for a factor offers what meets it", async (t) => {
   assert.deepEqual(user.posts, ["/refund", "/step-up/status"]);
 });
 
+test("another tab that signs another user in ends the step-up without a second try", async (t) => {
+  const user = await User.open(t);
+  await user.pay();
+  await user.method("Email me a code").waitFor();
+  user.login = `bob@${user.login.split("@")[1]}`;
+  await user.signIn();
+  await user.method("Email me a code").click();
+  await user.input.waitFor();
+  await user.input.fill(await user.code());
+  await user.button("Confirm").click();
+  assert.equal(await user.outcome(), "StepUpFailed: subject_mismatch");
+  assert.equal(user.posts.filter((path) => path === "/pay").length, 1);
+});
+
 test("a request that is given up closes the dialog", async (t) => {
   const user = await User.open(t, { mocks });
   const reason = user.page.evaluate(async () => {

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fastapi_stepup._emitter import SLOW_HOOK, Emitter
+from fastapi_stepup._emitter import SLOW_HOOK, AuditTrail, Emitter
 from fastapi_stepup.errors import ConfigurationError, RejectReason
-from fastapi_stepup.events import Event, FetchStarted, TokenRejected
+from fastapi_stepup.events import AuditRecord, Event, FetchStarted, TokenRejected
 
 EVENT = FetchStarted(1)
 
@@ -139,6 +139,38 @@ def test_a_slow_hook_is_reported_once_and_stays_in_line(caplog: pytest.LogCaptur
         "The on_event hook took longer than 50 ms, and requests wait for it; "
         "this is not logged again."
     ]
+
+
+def test_each_hook_of_a_list_is_called_and_watched_on_its_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One that raises does not keep the event from the next one; each is reported once."""
+    seen: list[Event] = []
+
+    def explode(event: Event) -> None:
+        raise ValueError
+
+    emit = Emitter([explode, seen.append, explode])
+    emit(EVENT)
+    emit(EVENT)
+
+    assert seen == [EVENT, EVENT]
+    assert len(caplog.records) == 2
+
+
+def test_audit_trail_is_called_as_events_are(caplog: pytest.LogCaptureFixture) -> None:
+    """The log names the option that the hook was given to."""
+
+    def explode(record: AuditRecord) -> None:
+        raise ValueError
+
+    AuditTrail(explode)(AuditRecord(1.0, "access", "refused"))
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "The on_audit hook failed; this is not logged again."
+    ]
+    with pytest.raises(ConfigurationError, match="on_audit takes a plain function"):
+        AuditTrail([explode, "text"])
 
 
 def test_a_hook_of_less_than_50_ms_is_not_slow(caplog: pytest.LogCaptureFixture) -> None:

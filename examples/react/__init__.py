@@ -1,0 +1,1 @@
+"""Descope's React SDK and web component in front of a guarded API."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,32 @@ def test_shown_reply_of_verify_has_the_real_members() -> None:
     always = [name for name in SteppedUpSession.model_fields if name != "lost"]
     assert list(json.loads(shown[0])) == always
     assert "`lost`" in DOCS["step-up-methods.md"]
+
+
+def test_readme_is_one_screen_a_question() -> None:
+    """It has 150 lines at most, and the first command comes within the first ten."""
+    lines = README.splitlines()
+
+    assert len(lines) <= 150
+    assert "```sh" in lines[:10]
+
+
+def test_links_are_absolute_and_lead_somewhere() -> None:
+    """Each link works on PyPI too; those to the site and the repository are files here."""
+    urls = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text("utf-8"))["project"]["urls"]
+    site, source = urls["Documentation"], f"{urls['Source']}/blob/main/"
+    raw = source.replace("github.com", "raw.githubusercontent.com").replace("/blob/", "/")
+    links = re.findall(r"\]\((.+?)\)", README)
+
+    own = [link for link in links if link.startswith((site, source, raw))]
+    assert sorted({*links} - {*own}) == ["https://descope.com"]
+    for link in own:
+        if link.startswith(site):
+            page = link.removeprefix(site).removesuffix("/")
+            found = [ROOT / "docs" / f"{page}.md", ROOT / "docs" / page / "index.md"]
+        else:
+            found = [ROOT / link.removeprefix(source).removeprefix(raw)]
+        assert any(map(Path.is_file, found)), link
 
 
 def test_testing_example_passes() -> None:

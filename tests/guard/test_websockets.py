@@ -187,33 +187,30 @@ def test_token_of_the_first_message_lets_in(guard: StepUpGuard, descope: Descope
         pytest.param(lambda d: "", INVALID, id="empty"),
     ],
 )
-@pytest.mark.parametrize("after_a_good_one", [False, True])
-@pytest.mark.parametrize("handler", [None, 401, StarletteHTTPException, StepUpError])
 def test_bad_token_of_a_message_closes_with_1008(
     token: Callable[[DescopeEmulator], str],
     reason: str,
-    handler: Any,
     guard: StepUpGuard,
     descope: DescopeEmulator,
-    *,
-    after_a_good_one: bool,
 ) -> None:
     """Whichever handlers the app has; an earlier good token does not stand in."""
-    app = first_message_app(guard)
-    if handler is not None:
 
-        @app.exception_handler(handler)
-        async def answer(connection: HTTPConnection, error: Exception) -> None:
-            """Never asked."""
+    async def answer(connection: HTTPConnection, error: Exception) -> None:
+        """Never asked."""
 
-    with TestClient(app).websocket_connect("/ws") as websocket:
-        if after_a_good_one:
-            websocket.send_text(descope.step_up(ANN).session_token)
-            websocket.receive_text()
-        websocket.send_text(token(descope))
-        closed = websocket.receive()
+    for handler in (None, 401, StarletteHTTPException, StepUpError):
+        app = first_message_app(guard)
+        if handler is not None:
+            app.add_exception_handler(handler, answer)
+        for good_ones in (0, 1):
+            with TestClient(app).websocket_connect("/ws") as websocket:
+                for _ in range(good_ones):
+                    websocket.send_text(descope.step_up(ANN).session_token)
+                    websocket.receive_text()
+                websocket.send_text(token(descope))
+                closed = websocket.receive()
 
-    assert closed == {"type": "websocket.close", "code": 1008, "reason": reason}
+            assert closed == {"type": "websocket.close", "code": 1008, "reason": reason}, handler
 
 
 def test_token_of_a_subprotocol_is_refused_before_it_is_accepted(

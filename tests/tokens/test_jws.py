@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import FrozenInstanceError
+from itertools import product
 from typing import Any
 
 import pytest
@@ -92,7 +93,6 @@ def test_only_three_segments_of_text_are_a_token(token: Any) -> None:
     assert rejection(token) is RejectReason.MALFORMED
 
 
-@pytest.mark.parametrize("place", [pytest.param(i, id=n) for i, n in enumerate("hps")])
 @pytest.mark.parametrize(
     "new",
     [
@@ -110,9 +110,9 @@ def test_only_three_segments_of_text_are_a_token(token: Any) -> None:
         pytest.param("*", id="what-others-map-to"),
     ],
 )
-def test_segments_are_canonical_base64url(place: int, new: str) -> None:
+def test_segments_are_canonical_base64url(new: str) -> None:
     """No character outside the alphabet passes, at the end of a segment or within."""
-    for cut in (10, None):
+    for place, cut in product(range(3), (10, None)):
         segments = [HEAD, PAYLOAD, SIGNATURE]
         text = segments[place]
         position = len(text) if cut is None else cut

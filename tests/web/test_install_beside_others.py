@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import product
 from typing import Annotated, Any
 
 import pytest
@@ -112,31 +113,28 @@ def in_its_own_form(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": type(error).__name__}, 418)
 
 
+KEYS: list[tuple[Any, ...]] = [
+    (401,),
+    (403,),
+    (HTTPException,),
+    (StarletteHTTPException,),
+    (Exception,),
+    (500,),
+    (401, 403, HTTPException, Exception),
+]
+
+
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-@pytest.mark.parametrize(
-    "key",
-    [
-        401,
-        403,
-        HTTPException,
-        pytest.param(StarletteHTTPException, id="starlette"),
-        Exception,
-        500,
-        "all",
-    ],
-)
 @pytest.mark.parametrize("handler", [to_login, in_its_own_form])
 def test_handlers_of_the_app_do_not_swallow_the_challenge(
     entry_point: Callable[..., ASGIApp],
-    key: Any,
     handler: Any,
     guard: StepUpGuard,
     descope: DescopeEmulator,
 ) -> None:
     """For any status or class, registered before or after `install`."""
-    keys: list[Any] = [401, 403, HTTPException, Exception] if key == "all" else [key]
     headers = descope.sign_in(ANN).headers
-    for install_first in (True, False):
+    for keys, install_first in product(KEYS, (True, False)):
         app = FastAPI()
         if install_first:
             install(app, guard)

@@ -121,24 +121,18 @@ def _secrets_in(error: BaseException) -> list[str]:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize(
-    "descope",
-    [
-        pytest.param(refusing(503, "E010009"), id="outage"),
-        pytest.param(refusing(401, "E061102"), id="refused"),
-        pytest.param(answering(200, b"<html>"), id="unusable"),
-        pytest.param(Descope(ZeroDivisionError()), id="broken-transport"),
-    ],
-)
-async def test_no_frame_that_an_error_leaves_through_holds_a_secret(
-    call: Call, descope: Descope
-) -> None:
+async def test_no_frame_that_an_error_leaves_through_holds_a_secret(call: Call) -> None:
     """Error reports show the variables of each frame: neither ours nor httpx's may hold any."""
-    descope.requests.clear()
-    error = await refusal_of(call, descope)
+    for descope in (
+        refusing(503, "E010009"),
+        refusing(401, "E061102"),
+        answering(200, b"<html>"),
+        Descope(ZeroDivisionError()),
+    ):
+        error = await refusal_of(call, descope)
 
-    assert error.__traceback__ is not None
-    assert _secrets_in(error) == []
+        assert error.__traceback__ is not None
+        assert _secrets_in(error) == []
 
 
 @pytest.mark.anyio

@@ -128,21 +128,18 @@ async def test_outages_and_unusable_responses_differ(descope: Descope, code: str
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize(
-    ("descope", "code"),
-    [
-        (refusing(500, "E010009"), "descope_unavailable"),
-        (answering(400, b"<html>"), "descope_error"),
-        (Descope(httpx.ReadError(f"told {ANN}")), "descope_unavailable"),
-    ],
-)
-async def test_each_call_tells_an_outage_from_an_unusable_response(
-    call: Call, descope: Descope, code: str
-) -> None:
+async def test_each_call_tells_an_outage_from_an_unusable_response(call: Call) -> None:
     """A status, a body and a broken connection: whatever was asked."""
-    descope.requests.clear()
+    codes = [
+        (await refusal_of(call, descope)).code
+        for descope in (
+            refusing(500, "E010009"),
+            answering(400, b"<html>"),
+            Descope(httpx.ReadError(f"told {ANN}")),
+        )
+    ]
 
-    assert (await refusal_of(call, descope)).code == code
+    assert codes == ["descope_unavailable", "descope_error", "descope_unavailable"]
 
 
 @pytest.mark.anyio

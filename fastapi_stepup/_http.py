@@ -229,6 +229,18 @@ async def _read(reply: httpx.Response, max_body: int) -> bytes:
     return bytes(body)
 
 
+def status_reason(status: int) -> FailureReason:
+    """Return the reason of a failure by an HTTP status other than 200."""
+    if status == 429:  # noqa: PLR2004
+        return FailureReason.THROTTLED
+    by_class = {
+        3: FailureReason.REDIRECT,
+        4: FailureReason.CLIENT_ERROR,
+        5: FailureReason.SERVER_ERROR,
+    }
+    return by_class.get(status // 100, FailureReason.STATUS)
+
+
 def retry_after(reply: HTTPResponse, *, now: float) -> float | None:
     """Return the seconds that a `Retry-After` field asks for, or `None` when it is unreadable.
 

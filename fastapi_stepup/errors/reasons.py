@@ -30,7 +30,8 @@ class RejectReason(StrEnum):
 class FailureReason(StrEnum):
     """Why outbound HTTP gave nothing usable: for operators, events and health.
 
-    Any request can fail with a reason up to `NOT_JSON`. The others are about key sets.
+    Any request can fail with a reason up to `NOT_JSON`. The others are about key sets, the last two
+    about the metadata that says where one is.
     """
 
     CONNECT = "connect"
@@ -49,3 +50,5 @@ class FailureReason(StrEnum):
     TOO_MANY_KEYS = "too_many_keys"
     NO_USABLE_KEY = "no_usable_key"
     UNEXPECTED = "unexpected"
+    ISSUER = "issuer"
+    METADATA = "metadata"

@@ -17,6 +17,7 @@ from fastapi_stepup._urls import checked_base_url
 from fastapi_stepup.errors import ConfigurationError, InvalidToken, KeysUnavailable, RejectReason
 from fastapi_stepup.events import EventHooks, KidOutcome, UnknownKid, printable_kid
 from fastapi_stepup.tokens.jwk import MAX_KEYS, VerificationKey
+from fastapi_stepup.tokens.jwks.discovery import Discovery, FixedLocation, metadata_urls
 from fastapi_stepup.tokens.jwks.event_loops import running_loop
 from fastapi_stepup.tokens.jwks.freshness import MIN_TTL
 from fastapi_stepup.tokens.jwks.refresh import Refresher, usable_keys
@@ -101,11 +102,12 @@ class JWKSCache(SetOnce):
         self._unknown_kids = UnknownKids(
             self._state, _options.seconds("cooldown", cooldown, 1, 600)
         )
+        self._http = http or HTTPClient()
         self._refresher = Refresher(
-            self.url,
+            FixedLocation(self.url),
             algorithms=self.algorithms,
             ttl=self.ttl,
-            http=http or HTTPClient(),
+            http=self._http,
             state=self._state,
             emit=self._emit,
         )
@@ -147,6 +149,53 @@ class JWKSCache(SetOnce):
         cache._state.report_skipped(skipped)
         cache._state.hold(keys)
         cache._is_static = True
+        return cache
+
+    @classmethod
+    def discovered(
+        cls,
+        issuer: str,
+        *,
+        algorithms: tuple[str, ...] = ("RS256",),
+        ttl: float = TTL,
+        max_stale: float = MAX_STALE,
+        http: HTTPClient | None = None,
+        on_event: EventHooks | Emitter | None = None,
+        monotonic: Callable[[], float] | None = None,
+        wall: Callable[[], float] | None = None,
+    ) -> Self:
+        """Return a cache that finds the key set by the issuer's metadata.
+
+        That is fetched under the rules that hold for keys, with each refresh of theirs and for no
+        request; see `Discovery`. `url` is where the metadata is.
+
+        Args:
+            issuer: The issuer: an https URL, or http on a loopback host.
+            algorithms: See the class, as for all others.
+            ttl: Seconds until a background refresh is due.
+            max_stale: Seconds after the last good fetch past which nothing is served.
+            http: Sends the requests.
+            on_event: Called with each event.
+            monotonic: A clock that never goes back.
+            wall: The wall clock.
+
+        Raises:
+            ConfigurationError: An argument is out of bounds; the message says what is allowed.
+
+        References:
+            RFC 8414 section 3, OpenID Connect Discovery 1.0 section 4.
+        """
+        cache = cls(
+            metadata_urls(issuer)[0],
+            algorithms=algorithms,
+            ttl=ttl,
+            max_stale=max_stale,
+            http=http,
+            on_event=on_event,
+            monotonic=monotonic,
+            wall=wall,
+        )
+        cache._refresher.location = Discovery(issuer, http=cache._http, state=cache._state)
         return cache
 
     @property

@@ -13,11 +13,19 @@ import anyio
 import anyio.lowlevel
 
 from fastapi_stepup._emitter import Emitter
-from fastapi_stepup._http import HTTPClient, HTTPFailure, HTTPRequest, HTTPResponse, retry_after
+from fastapi_stepup._http import (
+    HTTPClient,
+    HTTPFailure,
+    HTTPRequest,
+    HTTPResponse,
+    retry_after,
+    status_reason,
+)
 from fastapi_stepup._log import logger
 from fastapi_stepup.errors import FailureReason
 from fastapi_stepup.events import FetchStarted
 from fastapi_stepup.tokens.jwk import MAX_KEYS, Skipped, VerificationKey, load_keys
+from fastapi_stepup.tokens.jwks.discovery import KeySetLocation
 from fastapi_stepup.tokens.jwks.event_loops import (
     Waiters,
     call_soon,
@@ -49,6 +57,8 @@ class _Refresh:
     base: Snapshot | None
     overdue: float
     sent: Sent = _NOT_SENT
+    url: str = ""
+    etag: str | None = None
     is_decided: bool = False
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     waiters: dict[object, Waiters] = field(default_factory=dict)
@@ -66,7 +76,7 @@ class Refresher:
       is refused (RFC 8259 section 8.1 forbids senders to add one).
 
     Args:
-        url: Where the JWK set is.
+        location: Knows where the JWK set is.
         algorithms: Algorithms that tokens may use.
         ttl: The soft limit in seconds where the server sets none.
         http: Sends the requests.
@@ -76,7 +86,7 @@ class Refresher:
 
     def __init__(
         self,
-        url: str,
+        location: KeySetLocation,
         *,
         algorithms: frozenset[str],
         ttl: float,
@@ -84,9 +94,11 @@ class Refresher:
         state: KeySetState,
         emit: Emitter,
     ) -> None:
-        self._url, self._algorithms, self._ttl = url, algorithms, ttl
+        self.location, self._algorithms, self._ttl = location, algorithms, ttl
         self._http, self._state, self._emit = http, state, emit
         self._current: _Refresh | None = None
+        # Where the set in force came from: an entity tag is good for its own URL only.
+        self._published_from: str | None = None
         # All that run, those that were given up included: nothing else refers to their tasks.
         self._refreshes: set[_Refresh] = set()
 
@@ -237,27 +249,29 @@ class Refresher:
     ) -> HTTPResponse | HTTPFailure:
         self._emit(FetchStarted(attempt))
         refresh.sent = self._state.sending()
-        etag = None if refresh.base is None else refresh.base.etag
-        headers = {} if etag is None else {"If-None-Match": etag}
-        request = HTTPRequest("GET", self._url, headers=headers)
         try:
+            refresh.url = await self.location.url(deadline)
+            base = refresh.base if refresh.url == self._published_from else None
+            refresh.etag = None if base is None else base.etag
+            headers = {} if refresh.etag is None else {"If-None-Match": refresh.etag}
+            request = HTTPRequest("GET", refresh.url, headers=headers)
             return await self._http.send(request, deadline=deadline - anyio.current_time())
         except HTTPFailure as failure:
             return failure
 
     def _apply(self, refresh: _Refresh, reply: HTTPResponse) -> None:
         """Put the set of *reply* in force, or count the reply as a failed fetch."""
-        base = refresh.base
-        if reply.status == 304 and base is not None and base.etag is not None:  # noqa: PLR2004
-            if not is_same_entity_tag(reply.headers.get("etag", base.etag), base.etag):
+        base, etag = refresh.base, refresh.etag
+        if reply.status == 304 and base is not None and etag is not None:  # noqa: PLR2004
+            if not is_same_entity_tag(reply.headers.get("etag", etag), etag):
                 # This server's 304 cannot be relied on.
                 self._state.forget_etag(base)
                 raise HTTPFailure(FailureReason.NOT_MODIFIED)
-            self._publish(refresh, reply, base.keys, base.etag)
+            self._publish(refresh, reply, base.keys, etag)
             return
         if reply.status != 200:  # noqa: PLR2004
             asked = retry_after(reply, now=self._state.wall())
-            raise HTTPFailure(_status_reason(reply.status), retry_after=asked)
+            raise HTTPFailure(status_reason(reply.status), retry_after=asked)
         keys, skipped = usable_keys(reply.json_object().get("keys"), self._algorithms)
         if self._publish(refresh, reply, MappingProxyType(keys), entity_tag(reply)):
             self._state.report_skipped(skipped)
@@ -269,13 +283,16 @@ class Refresher:
         keys: Mapping[str, VerificationKey],
         etag: str | None,
     ) -> bool:
-        return self._state.publish(
+        published = self._state.publish(
             keys,
             refresh.sent,
             lifetime=lifetime(reply, default=self._ttl, longest=self._state.hard_limit),
             etag=etag,
             size=len(reply.body),
         )
+        if published:
+            self._published_from = refresh.url
+        return published
 
 
 def usable_keys(
@@ -302,14 +319,3 @@ def _is_passing(reply: HTTPResponse | HTTPFailure, *, now: float) -> bool:
         return reply.reason in _RETRYABLE
     busy = reply.status >= 500 or reply.status == 429  # noqa: PLR2004
     return busy and retry_after(reply, now=now) is None
-
-
-def _status_reason(status: int) -> FailureReason:
-    if status == 429:  # noqa: PLR2004
-        return FailureReason.THROTTLED
-    by_class = {
-        3: FailureReason.REDIRECT,
-        4: FailureReason.CLIENT_ERROR,
-        5: FailureReason.SERVER_ERROR,
-    }
-    return by_class.get(status // 100, FailureReason.STATUS)

@@ -127,7 +127,15 @@ class KeySetState:
 
     def age(self, snapshot: Snapshot) -> float:
         """Return the seconds since *snapshot* was asked for."""
-        return max(self.monotonic() - snapshot.sent.monotonic, self.wall() - snapshot.sent.wall)
+        return self.seconds_since(snapshot.sent)
+
+    def seconds_since(self, sent: Sent) -> float:
+        """Return the seconds since *sent*, by the clock that says more."""
+        return max(self.monotonic() - sent.monotonic, self.wall() - sent.wall)
+
+    def moment(self) -> Sent:
+        """Return this moment, as that of no request for keys."""
+        return Sent(0, self.monotonic(), self.wall())
 
     def is_due(self, snapshot: Snapshot) -> bool:
         """Return whether a refresh of *snapshot* is due."""
@@ -172,7 +180,7 @@ class KeySetState:
     def hold(self, keys: Mapping[str, VerificationKey]) -> None:
         """Put *keys* in force for good."""
         self.hard_limit = _NEVER
-        sent = Sent(0, self.monotonic(), self.wall())
+        sent = self.moment()
         keys = MappingProxyType(dict(keys))
         self.snapshot = Snapshot(keys, next(self._generations), sent, _NEVER, _NEVER, _NEVER, None)
 

@@ -50,6 +50,33 @@ class Evidence:
         """The names of the methods."""
         return tuple([method.name for method in self.methods])
 
+    def normalized(self, issued_at: float) -> "Evidence":
+        """Return the same with all that cannot be read left out.
+
+        For evidence that was made from claims as they are: a time that is no number or later than
+        the token is none, a list of texts stands for methods, one text for a class.
+
+        Args:
+            issued_at: When the token was issued (`iat`), in epoch seconds.
+        """
+        methods = self.methods if type(self.methods) in {list, tuple} else ()
+        marked: Any = self.stepped_up
+        return Evidence(
+            None if self.proved_at is None else earlier_of(self.proved_at, issued_at),
+            marked if marked is None else marked is True,
+            tuple(
+                [
+                    Method(m.name, None if m.at is None else earlier_of(m.at, issued_at))
+                    if isinstance(m, Method)
+                    else Method(m)
+                    for m in methods
+                    if isinstance(m, (Method, str))
+                ]
+            ),
+            acr_values(self.classes),
+            self.acting is not False,
+        )
+
 
 def descope_evidence(members: Mapping[str, Any]) -> Evidence:
     """Return what a session token of Descope proves.
@@ -68,6 +95,21 @@ def descope_evidence(members: Mapping[str, Any]) -> Evidence:
         issued = get("iat")
         proved_at = earlier_of(get("auth_time", issued), issued)
     return evidence_of(members, proved_at, stepped_up=stepped_up)
+
+
+def access_token_evidence(members: Mapping[str, Any]) -> Evidence:
+    """Return what an access token proves by the claims of RFC 9068 section 2.2.1.
+
+    - `auth_time` is the time of the proof. There is no other: each refresh renews `iat`.
+    - `acr` is the class, or an array of them; `amr` lists the methods.
+    - Nothing in it marks a step-up.
+
+    Args:
+        members: All claims of the token.
+    """
+    stated = members.get("auth_time")
+    proved_at = None if stated is None else earlier_of(stated, members.get("iat"))
+    return evidence_of(members, proved_at, stepped_up=None)
 
 
 def evidence_of(

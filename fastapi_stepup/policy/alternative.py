@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from fastapi_stepup.evidence import Evidence
 
 Requirement = Literal["step_up", "amr", "acr"]
 Reason = Literal["missing", "expired"]
 Clause = tuple[str, ...]
+
+_SKEW: Final = 65  # Seconds: the largest leeway, and what an issuer's own clocks may differ by.
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +43,29 @@ class Alternative:
     def assess(self, evidence: Evidence, now: float) -> tuple[Unmet, ...]:
         """Return everything that *evidence* leaves unmet at *now* (epoch seconds)."""
         unmet: tuple[Unmet, ...] = ()
-        if not evidence.stepped_up or evidence.acting:
+        if evidence.acting or not (evidence.stepped_up or self._needs_no_mark(evidence)):
             unmet = (Unmet("step_up", "missing"),)
         elif self.max_age is not None:
             proved = evidence.proved_at
-            if proved is None:
+            age = None if proved is None else math.floor(now) - proved
+            if age is None or age < -_SKEW:
                 unmet = (Unmet("step_up", "missing"),)
-            elif math.floor(now) - proved > self.max_age:
+            elif age > self.max_age:
                 unmet = (Unmet("step_up", "expired"),)
         if self.amr and unmet_clauses(self.amr, evidence.method_names):
             unmet += (Unmet("amr", "missing"),)
         if self.acr and unmet_clauses(self.acr, evidence.classes):
             unmet += (Unmet("acr", "missing"),)
         return unmet
+
+    def _needs_no_mark(self, evidence: Evidence) -> bool:
+        """Return whether the issuer marks no step-up, and something else is asked instead."""
+        return evidence.stepped_up is None and not self.asks_nothing
+
+    @property
+    def asks_nothing(self) -> bool:
+        """True if any step-up meets it: it names no age, no method and no class."""
+        return self.max_age is None and not self.amr and not self.acr
 
     def met_until(self, evidence: Evidence) -> float:
         """Return when *evidence* that meets it now is too old for it, in epoch seconds."""

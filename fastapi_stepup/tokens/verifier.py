@@ -116,6 +116,7 @@ class TokenVerifier(SetOnce):
             max_lifetime=max_lifetime,
             require_session_name=require_session_name,
         )
+        self.marks_step_up: bool = True
         self.project_id: str = rules.project_id
         self.issuer_hosts: frozenset[str] = rules.issuer_hosts
         self.any_audience: bool = rules.any_audience

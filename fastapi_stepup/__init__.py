@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fastapi_stepup.client.auth import StepUpAuth
     from fastapi_stepup.client.errors import StepUpCancelled, StepUpFailed, StepUpUnmet
     from fastapi_stepup.client.models import AuthorizationRequest, StepUpQuestion, StepUpTokens
+    from fastapi_stepup.evidence import Evidence, Method
     from fastapi_stepup.guard.credentials import CredentialReader
     from fastapi_stepup.guard.guard import StepUpGuard
     from fastapi_stepup.policy.policy import StepUpPolicy
@@ -33,8 +34,10 @@ __all__ = [
     "Claims",
     "CredentialReader",
     "DescopeClient",
+    "Evidence",
     "GuardedRoute",
     "JWKSCache",
+    "Method",
     "RequireSession",
     "RequireStepUp",
     "StepUpAuth",
@@ -69,6 +72,7 @@ _EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     "client.auth": ("StepUpAuth",),
     "client.errors": ("StepUpCancelled", "StepUpFailed", "StepUpUnmet"),
     "client.models": ("AuthorizationRequest", "StepUpQuestion", "StepUpTokens"),
+    "evidence": ("Evidence", "Method"),
     "guard.credentials": ("CredentialReader",),
     "guard.guard": ("StepUpGuard",),
     "policy.policy": ("StepUpPolicy",),

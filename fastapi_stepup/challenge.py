@@ -82,6 +82,7 @@ class Challenge:
         error_description: str | None = None,
         acr_values: Iterable[str] = (),
         max_age: int | None = None,
+        resource_metadata: str | None = None,
     ) -> Self:
         """Build a `Bearer` challenge; what is not asked for is left out.
 
@@ -91,6 +92,7 @@ class Challenge:
             error_description: A fixed sentence for developers.
             acr_values: Authentication context classes, most preferred first; any one will do.
             max_age: Allowed age of the last active authentication, in whole seconds.
+            resource_metadata: URL of the API's own metadata (RFC 9728 section 5.1).
 
         Raises:
             ValueError: A value cannot be carried, or *max_age* is negative.
@@ -112,6 +114,7 @@ class Challenge:
             "error_description": error_description,
             "acr_values": " ".join(classes) or None,
             "max_age": None if max_age is None else str(max_age),
+            "resource_metadata": resource_metadata,
         }
         return cls("Bearer", {name: value for name, value in given.items() if value is not None})
 

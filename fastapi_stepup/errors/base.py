@@ -60,6 +60,7 @@ class StepUpError(HTTPException):
     retry_after: int | None
     members: dict[str, Any]
     realm: str | None
+    resource_metadata: str | None = None
     problem: Problem
 
     def __init__(
@@ -74,9 +75,13 @@ class StepUpError(HTTPException):
         super().__init__(self.status, detail=self.problem)  # type: ignore[arg-type]
         self.bind(realm=realm)
 
-    def bind(self, *, realm: str | None, **members: Any) -> None:
-        """Set the realm and add extension members. Later values replace earlier ones."""
+    def bind(
+        self, *, realm: str | None, resource_metadata: str | None = None, **members: Any
+    ) -> None:
+        """Set what the challenge names and add extension members; later values replace earlier."""
         self.realm = realm
+        if resource_metadata is not None:
+            self.resource_metadata = resource_metadata
         self.members = self.members | members
         self.problem.clear()
         self.problem |= {
@@ -101,7 +106,10 @@ class StepUpError(HTTPException):
             return None
         described = self.text if self.challenge_error else None
         return Challenge.bearer(
-            realm=self.realm, error=self.challenge_error, error_description=described
+            realm=self.realm,
+            error=self.challenge_error,
+            error_description=described,
+            resource_metadata=self.resource_metadata,
         )
 
     @property

@@ -112,6 +112,7 @@ class StepUpRequired(StepUpError):
             error_description=self.text,
             acr_values=self.acr_values,
             max_age=self.max_age,
+            resource_metadata=self.resource_metadata,
         )
 
 

@@ -309,8 +309,9 @@ def reader_from(
     session_cookie: str | None,
     refresh_cookie: str | None,
     allowed_origins: Iterable[str],
+    defaults: tuple[str | None, str | None] = ("DS", "DSR"),
 ) -> CredentialReader:
-    """Return *reader*, or one with the other options.
+    """Return *reader*, or one with the other options, whose cookies have *defaults*.
 
     Raises:
         ConfigurationError: *reader* is something else, or comes with other options.
@@ -324,7 +325,7 @@ def reader_from(
     if not isinstance(reader, CredentialReader):
         msg = f"credentials is a CredentialReader, not {type(reader).__name__}."
         raise ConfigurationError(msg)
-    if (session_cookie, refresh_cookie, allowed_origins) != ("DS", "DSR", ()):
+    if (session_cookie, refresh_cookie, allowed_origins) != (*defaults, ()):
         msg = "Give session_cookie, refresh_cookie and allowed_origins to the CredentialReader."
         raise ConfigurationError(msg)
     return reader

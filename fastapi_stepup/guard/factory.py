@@ -11,8 +11,11 @@ from fastapi_stepup import _options
 from fastapi_stepup._emitter import Emitter
 from fastapi_stepup._http import HTTPClient
 from fastapi_stepup._urls import checked_base_url, origin_of
+from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.providers.descope.client import DEADLINE, DescopeClient, base_url_for
 from fastapi_stepup.tokens.jwks.cache import JWKSCache
+from fastapi_stepup.tokens.jwks.discovery import metadata_urls
+from fastapi_stepup.tokens.oidc import AccessTokenVerifier
 from fastapi_stepup.tokens.verifier import TokenVerifier
 
 PROJECT_ID_VARIABLE: Final = "DESCOPE_PROJECT_ID"
@@ -27,16 +30,19 @@ class GuardParts:
 
     Args:
         verifier: Verifies tokens with keys from there.
-        descope: Talks to Descope there.
+        descope: Talks to Descope there; `None` for another issuer.
     """
 
     verifier: TokenVerifier
-    descope: DescopeClient
+    descope: DescopeClient | None
 
     @property
     def keys(self) -> JWKSCache:
         """Where the verifier finds keys."""
         return self.verifier.keys
+
+
+PartsMaker = Callable[[httpx.AsyncBaseTransport], GuardParts]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +106,80 @@ class PartsFactory:
             )
         http = HTTPClient(transport)
         return JWKSCache(url, http=http, on_event=self.emit, wall=self.clock, **self.keys)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AccessTokenPartsFactory:
+    """Makes the parts for one OpenID issuer, as often as needed and always alike.
+
+    Args:
+        issuer: The issuer.
+        jwks_uri: Where its keys are; `None` finds them by the issuer's metadata.
+        keys: Options of `JWKSCache`.
+        verifier: Options of `AccessTokenVerifier`.
+        emit: Called with each event.
+        clock: Gives epoch seconds.
+    """
+
+    issuer: str
+    jwks_uri: str | None
+    keys: Mapping[str, Any]
+    verifier: Mapping[str, Any]
+    emit: Emitter
+    clock: Callable[[], float]
+
+    def make(
+        self,
+        transport: httpx.AsyncBaseTransport | None,
+        static_keys: Mapping[str, Any] | None = None,
+    ) -> GuardParts:
+        """Return new parts, with empty caches; see `PartsFactory.make`.
+
+        Raises:
+            ConfigurationError: An option cannot be used.
+        """
+        verifier = AccessTokenVerifier(
+            self._keys(transport, static_keys),
+            issuer=self.issuer,
+            on_event=self.emit,
+            clock=self.clock,
+            **self.verifier,
+        )
+        return GuardParts(verifier, None)
+
+    def _keys(
+        self, transport: httpx.AsyncBaseTransport | None, static_keys: Mapping[str, Any] | None
+    ) -> JWKSCache:
+        if static_keys is not None:
+            algorithms = self.keys["algorithms"]
+            return JWKSCache.static(static_keys, algorithms=algorithms, on_event=self.emit)
+        http = HTTPClient(transport)
+        options = {"http": http, "on_event": self.emit, "wall": self.clock, **self.keys}
+        if self.jwks_uri is not None:
+            return JWKSCache(self.jwks_uri, **options)
+        return JWKSCache.discovered(self.issuer, **options)
+
+
+def issuer_from(issuer: Any, *, is_looked_up: bool) -> str:
+    """Return *issuer*, unchanged, when it can be one.
+
+    Args:
+        issuer: An exact string. It is a URL if its metadata has to be found.
+        is_looked_up: True if it has to.
+
+    Raises:
+        ConfigurationError: It cannot; the message says what can.
+    """
+    value = _options.plain(issuer)
+    if not isinstance(value, str) or not value or not value.isprintable() or " " in value:
+        msg = (
+            'issuer is the iss of the tokens, exactly as they have it: "https://login.example", '
+            f"not {issuer!r}."
+        )
+        raise ConfigurationError(msg)
+    if is_looked_up:
+        metadata_urls(value)
+    return value
 
 
 def project_id_from(given: str | None) -> str:

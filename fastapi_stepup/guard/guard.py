@@ -1,6 +1,6 @@
 """StepUpGuard: a connection and a policy in, verified claims or the right refusal out.
 
-Longer than other modules: a fifth of it are the options of `for_descope` and what they mean.
+Longer than other modules: a third of it are the options of `for_descope` and `for_oidc`.
 """
 
 import time
@@ -18,15 +18,19 @@ from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup._log import logger
 from fastapi_stepup._options import Duration, one_of
 from fastapi_stepup._secret import Secret
-from fastapi_stepup.claims import Claims
+from fastapi_stepup._urls import checked_base_url
+from fastapi_stepup.claims import Claims, EvidenceReader
 from fastapi_stepup.errors import ConfigurationError, KeysUnavailable, StepUpError, StepUpRequired
 from fastapi_stepup.events import AuditHooks, EntryPointName, EventHooks
 from fastapi_stepup.guard.credentials import CredentialReader, reader_from
 from fastapi_stepup.guard.decisions import AuditSubjects, Decisions
 from fastapi_stepup.guard.factory import (
+    AccessTokenPartsFactory,
     GuardParts,
     PartsFactory,
+    PartsMaker,
     base_url_from,
+    issuer_from,
     project_id_from,
     reusable,
 )
@@ -41,13 +45,14 @@ from fastapi_stepup.guard.request_state import (
     kept_token,
 )
 from fastapi_stepup.guard.route_policies import policies_of_route
-from fastapi_stepup.policy.policy import StepUpPolicy, all_of
+from fastapi_stepup.policy.policy import StepUpPolicy, all_of, check_asks_something
 from fastapi_stepup.providers.descope.client import DescopeClient
 from fastapi_stepup.tokens.cache import CACHED_TOKENS
 from fastapi_stepup.tokens.claims_set import LEEWAY
 from fastapi_stepup.tokens.jwks.cache import MAX_STALE, TTL, JWKSCache
 from fastapi_stepup.tokens.jwks.state import KeysHealth
 from fastapi_stepup.tokens.jws import MAX_TOKEN, TYPES
+from fastapi_stepup.tokens.oidc import ACCESS_TOKEN_TYPES, AccessTokenVerifier
 from fastapi_stepup.tokens.verifier import RevocationHook, TokenVerifier
 
 Warmup = Literal["require", "best-effort", "lazy"]
@@ -71,21 +76,24 @@ class GuardHealth:
 class StepUpGuard(SetOnce):
     """Authorizes connections: the one decision behind every entry point.
 
-    - Claims come only from a verified token of the configured project.
+    - Claims come only from a verified token of the configured project, or issuer.
     - A policy is met at the moment of the call.
     - Each refusal is one of `fastapi_stepup.errors`.
     - Serves any number of event loops, threads and apps.
     - Does not check whether a user may touch a given object: that is the app's business.
 
-    Usually made by `StepUpGuard.for_descope`; the constructor takes ready parts.
+    Usually made by `StepUpGuard.for_descope`, or by `StepUpGuard.for_oidc` for any other issuer;
+    the constructor takes ready parts.
 
     Args:
         verifier: Verifies tokens.
-        descope: Talks to Descope for the helper routes.
+        descope: Talks to Descope for the helper routes; `None` for another issuer.
         credentials: Finds the token of a connection.
         parts_on: Makes the same parts again on another transport, for `on_transport`; without it
             that method is refused.
-        realm: The protection space named in challenges; the project id by default.
+        realm: The protection space named in challenges; the project id, or the issuer, by default.
+        resource_metadata: URL of this API's metadata, which each challenge then names (RFC 9728
+            section 5.1): there a client finds out where to get a token.
         warmup: What entering the guard (or its lifespan) does about keys: `"require"` fails the
             start without them, `"best-effort"` tries and goes on, `"lazy"` waits for a request.
         report_only: Let requests pass that would be refused, and say so in the log and as
@@ -99,17 +107,19 @@ class StepUpGuard(SetOnce):
         clock: Gives epoch seconds; `time.time` by default.
 
     Raises:
-        ConfigurationError: *realm* cannot be put into a header, or *warmup* is unknown.
+        ConfigurationError: *realm* or *resource_metadata* cannot be put into a header, or *warmup*
+            is unknown.
     """
 
     def __init__(
         self,
         *,
         verifier: TokenVerifier,
-        descope: DescopeClient,
+        descope: DescopeClient | None,
         credentials: CredentialReader,
-        parts_on: Callable[[httpx.AsyncBaseTransport], GuardParts] | None = None,
+        parts_on: PartsMaker | None = None,
         realm: str | None = None,
+        resource_metadata: str | None = None,
         warmup: Warmup = "best-effort",
         report_only: bool = False,
         on_event: EventHooks | Emitter | None = None,
@@ -122,13 +132,18 @@ class StepUpGuard(SetOnce):
         self._bundles = [GuardParts(verifier, descope)]
         self._parts_on = parts_on
         self.credentials = credentials
-        self.project_id: str = verifier.project_id
-        self.base_url: str = descope.base_url
+        self.issuer: str | None = (
+            verifier.issuer if isinstance(verifier, AccessTokenVerifier) else None
+        )
+        self.marks_step_up: bool = verifier.marks_step_up
         self.warmup: Warmup = one_of("warmup", warmup, get_args(Warmup))
         self.clock: Callable[[], float] = clock or _epoch_seconds
         emit = on_event if isinstance(on_event, Emitter) else Emitter(on_event)
         self.refusals: Refusals = Refusals(
-            realm=self.project_id if realm is None else realm, report_only=report_only, emit=emit
+            realm=(self.issuer or self.project_id) if realm is None else realm,
+            report_only=report_only,
+            emit=emit,
+            resource_metadata=resource_metadata,
         )
         self.decisions: Decisions = Decisions(
             self,
@@ -155,6 +170,7 @@ class StepUpGuard(SetOnce):
         leeway: float = LEEWAY,
         max_lifetime: Duration | None = None,
         realm: str | None = None,
+        resource_metadata: str | None = None,
         session_cookie: str | None = "DS",
         refresh_cookie: str | None = "DSR",
         allowed_origins: Iterable[str] = (),
@@ -189,6 +205,7 @@ class StepUpGuard(SetOnce):
             leeway: Seconds of clock difference to allow for, 0 to 60.
             max_lifetime: Longest time from `iat` to `exp` of a session token.
             realm: The protection space named in challenges.
+            resource_metadata: URL of this API's metadata for each challenge; see the class.
             session_cookie: Cookie with the session token; `None` reads the header only.
             refresh_cookie: Cookie with the refresh token, for the helper routes.
             allowed_origins: Other origins whose pages may send the cookies.
@@ -247,6 +264,132 @@ class StepUpGuard(SetOnce):
             ),
             parts_on=factory.make,
             realm=realm,
+            resource_metadata=resource_metadata,
+            warmup=warmup,
+            report_only=report_only,
+            on_event=emit,
+            on_audit=on_audit,
+            audit_subjects=audit_subjects,
+            audit_key=audit_key,
+            clock=clock,
+        )
+
+    @classmethod
+    def for_oidc(
+        cls,
+        issuer: str,
+        *,
+        audience: str | Iterable[str] | None = None,
+        client_id: str | Iterable[str] | None = None,
+        jwks_uri: str | None = None,
+        types: Iterable[str] = ACCESS_TOKEN_TYPES,
+        require_claims: Mapping[str, str | Iterable[str] | None] | None = None,
+        evidence: EvidenceReader | None = None,
+        algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "ES384", "EdDSA"),
+        leeway: float = LEEWAY,
+        max_lifetime: Duration | None = None,
+        realm: str | None = None,
+        resource_metadata: str | None = None,
+        session_cookie: str | None = None,
+        allowed_origins: Iterable[str] = (),
+        credentials: CredentialReader | None = None,
+        max_token_size: int = MAX_TOKEN,
+        verdict_cache_size: int = CACHED_TOKENS,
+        is_revoked: RevocationHook | None = None,
+        static_keys: Mapping[str, Any] | None = None,
+        keys_ttl: float = TTL,
+        keys_max_stale: float = MAX_STALE,
+        warmup: Warmup = "best-effort",
+        report_only: bool = False,
+        on_event: EventHooks | None = None,
+        on_audit: AuditHooks | None = None,
+        audit_subjects: AuditSubjects = "digest",
+        audit_key: str | bytes | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> Self:
+        """Return a guard for the access tokens (RFC 9068) of any OAuth or OpenID issuer.
+
+        - A policy asks for `max_age`, `acr` or `amr`: these tokens have no mark of a step-up. The
+          age counts from `auth_time`. What the token does not say is missing.
+        - The challenge is the way to step up: the client asks the issuer again, with `acr_values`
+          and `max_age`. There are no helper routes.
+        - ID tokens, refresh tokens and tokens of machines are rejected.
+
+        Args:
+            issuer: The `iss` of the tokens, exactly. Its metadata says where the keys are.
+            audience: Accepted `aud` values. Needed, unless *client_id* stands for them.
+            client_id: Accepted clients; see `AccessTokenVerifier`.
+            jwks_uri: Where the keys are, so that no metadata is asked for.
+            types: Accepted `typ` values of token headers.
+            require_claims: Claims that tokens must have, by name, with their accepted values or
+                `None` for any; see `AccessTokenVerifier`. For `types` other than `at+jwt`.
+            evidence: A function of `Claims` that returns `Evidence`, for issuers that put strength
+                and time of the login into other claims.
+            algorithms: Accepted signature algorithms. A key without `alg` needs a list that has
+                one for its type.
+            leeway: Seconds of clock difference to allow for, 0 to 60.
+            max_lifetime: Longest time from `iat` to `exp` of a token.
+            realm: The protection space named in challenges; the issuer by default.
+            resource_metadata: URL of this API's metadata for each challenge; see the class.
+            session_cookie: Cookie with the token; by default the header only.
+            allowed_origins: Other origins whose pages may send the cookie.
+            credentials: Finds the token of a connection, instead of the two options above.
+            max_token_size: Longest token in characters.
+            verdict_cache_size: Number of verified tokens to remember; 0 turns that off.
+            is_revoked: Asked about the claims of every token that passed; see `TokenVerifier`.
+            static_keys: A JWK set to verify with for good: nothing is ever fetched.
+            keys_ttl: Seconds until keys and metadata are refreshed in the background.
+            keys_max_stale: Seconds for which they are used on while they cannot be had.
+            warmup: What start-up does about keys.
+            report_only: Report refusals instead of making them; see the class.
+            on_event: Called with each event (`fastapi_stepup.events`), or a list of hooks.
+            on_audit: Called with a record of each decision, or a list of hooks; see the class.
+            audit_subjects: How records name users; see the class.
+            audit_key: Keys the digests of users; see the class.
+            transport: Where outbound HTTP goes instead of the network; the seam for tests.
+            clock: Gives epoch seconds; `time.time` by default.
+
+        Raises:
+            ConfigurationError: Something cannot be used; the message says what to change.
+
+        References:
+            RFC 9068, RFC 9470, RFC 8414, OpenID Connect Discovery 1.0.
+        """
+        is_looked_up = jwks_uri is None and static_keys is None
+        emit = Emitter(on_event)
+        factory = AccessTokenPartsFactory(
+            issuer_from(issuer, is_looked_up=is_looked_up),
+            None if jwks_uri is None else checked_base_url("jwks_uri", jwks_uri),
+            keys=reusable(algorithms=algorithms, ttl=keys_ttl, max_stale=keys_max_stale),
+            verifier=reusable(
+                audience=audience,
+                client_id=client_id,
+                types=types,
+                require_claims=require_claims,
+                evidence=evidence,
+                leeway=leeway,
+                max_lifetime=max_lifetime,
+                max_token_size=max_token_size,
+                verdict_cache_size=verdict_cache_size,
+                is_revoked=is_revoked,
+            ),
+            emit=emit,
+            clock=clock or _epoch_seconds,
+        )
+        return cls(
+            verifier=factory.make(transport, static_keys).verifier,
+            descope=None,
+            credentials=reader_from(
+                credentials,
+                session_cookie=session_cookie,
+                refresh_cookie=None,
+                allowed_origins=allowed_origins,
+                defaults=(None, None),
+            ),
+            parts_on=factory.make,
+            realm=realm,
+            resource_metadata=resource_metadata,
             warmup=warmup,
             report_only=report_only,
             on_event=emit,
@@ -273,8 +416,26 @@ class StepUpGuard(SetOnce):
 
     @property
     def descope(self) -> DescopeClient:
-        """Talks to Descope for the helper routes."""
-        return self._parts.descope
+        """Talks to Descope for the helper routes.
+
+        Raises:
+            AttributeError: The guard is for another issuer.
+        """
+        descope = self._parts.descope
+        if descope is None:
+            msg = f"This guard is for the issuer {self.issuer}: it has no Descope project."
+            raise AttributeError(msg)
+        return descope
+
+    @property
+    def project_id(self) -> str:
+        """The Descope project; raises as `descope`."""
+        return self.descope.project_id
+
+    @property
+    def base_url(self) -> str:
+        """Descope's API; raises as `descope`."""
+        return self.descope.base_url
 
     async def verify(self, token: str) -> Claims:
         """Return the claims of a session token; see `TokenVerifier.verify`.
@@ -294,7 +455,7 @@ class StepUpGuard(SetOnce):
             return await pending
         except StepUpError as error:
             logger.debug("Refused: %s.", error.log_line)
-            error.bind(realm=self.realm)
+            error.bind(realm=self.realm, resource_metadata=self.refusals.resource_metadata)
             raise
 
     async def authorize(
@@ -364,6 +525,8 @@ class StepUpGuard(SetOnce):
         entry_point: EntryPointName | None,
     ) -> None:
         """Raise the refusal of claims that do not meet *policy*, unless it is only reported."""
+        if not self.marks_step_up:
+            check_asks_something(policy)
         if isinstance(error, StepUpRequired):
             if self.refusals.leads_to_step_up(connection):
                 return
@@ -510,6 +673,8 @@ class StepUpGuard(SetOnce):
             self._bundles.remove(parts)
 
     def __repr__(self) -> str:
+        if self.issuer is not None:
+            return f"StepUpGuard(issuer={self.issuer!r})"
         return f"StepUpGuard(project_id={self.project_id!r})"
 
 

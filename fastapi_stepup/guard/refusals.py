@@ -11,6 +11,7 @@ from fastapi_stepup._emitter import Emitter
 from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup._log import logger
 from fastapi_stepup._options import flag
+from fastapi_stepup._urls import checked_redirect_uri
 from fastapi_stepup.challenge import Challenge
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import (
@@ -52,13 +53,27 @@ class Refusals(SetOnce):
         realm: The protection space named in challenges.
         report_only: True if refusals are reported instead of made.
         emit: Called with each report.
+        resource_metadata: The URL of the API's metadata, for each challenge; `None` names none.
 
     Raises:
-        ConfigurationError: *realm* cannot be put into a header, or *report_only* is no boolean.
+        ConfigurationError: *realm* or *resource_metadata* cannot be put into a header, or
+            *report_only* is no boolean.
     """
 
-    def __init__(self, *, realm: str, report_only: bool, emit: Emitter) -> None:
+    def __init__(
+        self,
+        *,
+        realm: str,
+        report_only: bool,
+        emit: Emitter,
+        resource_metadata: str | None = None,
+    ) -> None:
         self.realm: str = _checked_realm(realm)
+        self.resource_metadata: str | None = (
+            None
+            if resource_metadata is None
+            else checked_redirect_uri("resource_metadata", resource_metadata)
+        )
         self.report_only: bool = flag("report_only", report_only)
         if report_only:
             logger.warning("Report-only mode: step-up is not enforced, refusals are reported.")
@@ -158,7 +173,7 @@ class Refusals(SetOnce):
         if isinstance(error, StepUpRequired):
             step_up = self._step_up_member(connection, policy, claims)
             members = {} if step_up is None else {"step_up": step_up}
-        error.bind(realm=self.realm, **members)
+        error.bind(realm=self.realm, resource_metadata=self.resource_metadata, **members)
         if connection.scope["type"] == "websocket":
             state = getattr(connection, "application_state", WebSocketState.CONNECTING)
             if state is not WebSocketState.CONNECTING or not can_be_answered(connection.scope):

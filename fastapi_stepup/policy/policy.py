@@ -264,6 +264,20 @@ def all_of(policies: Iterable[StepUpPolicy]) -> StepUpPolicy:
     return together
 
 
+def check_asks_something(policy: StepUpPolicy) -> None:
+    """Check that *policy* can be met where no token says that a session is stepped up.
+
+    Raises:
+        ConfigurationError: One of its alternatives asks for a step-up and nothing else.
+    """
+    if any(each.asks_nothing for each in policy.alternatives):
+        msg = (
+            "This issuer's tokens do not say that a session is stepped up, so a policy that asks "
+            "for nothing else is never met: ask for max_age, acr or amr."
+        )
+        raise ConfigurationError(msg)
+
+
 def _one_clause(clauses: tuple[tuple[str, ...], ...], values: tuple[str, ...]) -> tuple[str, ...]:
     """Return the values that meet every clause, else the first clause that is unmet."""
     if len(clauses) <= 1:

@@ -249,5 +249,5 @@ def _bound(guard: StepUpGuard) -> Iterator[None]:
     except StepUpError as error:
         if error.realm is None:  # The guard logs those that it binds.
             logger.debug("Refused: %s.", error.log_line)
-        error.bind(realm=guard.realm)
+        error.bind(realm=guard.realm, resource_metadata=guard.refusals.resource_metadata)
         raise

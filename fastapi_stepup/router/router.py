@@ -96,6 +96,13 @@ def stepup_router(
     if not isinstance(guard, StepUpGuard):
         msg = "stepup_router takes the guard first: stepup_router(guard)."
         raise ConfigurationError(msg)
+    if guard.issuer is not None:
+        msg = (
+            "The helper routes are Descope's. With another issuer the client sends the user to it "
+            "again, with acr_values and max_age of the challenge: see onChallenge of stepup.js "
+            "and StepUpAuth(authorize=…)."
+        )
+        raise ConfigurationError(msg)
     if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
         msg = f'prefix is a plain path such as "/step-up" (or empty), not {prefix!r}.'
         raise ConfigurationError(msg)

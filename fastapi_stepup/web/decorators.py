@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.markers import mark
-from fastapi_stepup.policy.policy import StepUpPolicy
+from fastapi_stepup.policy.policy import StepUpPolicy, check_asks_something
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -43,6 +43,8 @@ def requires_step_up(
     if not isinstance(guard, StepUpGuard) or not isinstance(asked, StepUpPolicy):
         msg = "Write @requires_step_up(guard) or @requires_step_up(guard, StepUpPolicy(…))."
         raise ConfigurationError(msg)
+    if not guard.marks_step_up:
+        check_asks_something(asked)
 
     def decorate(endpoint: Endpoint) -> Endpoint:
         guarded: Endpoint = (

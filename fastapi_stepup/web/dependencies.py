@@ -17,7 +17,7 @@ from fastapi_stepup.events import EntryPointName
 from fastapi_stepup.guard.conditions import Conditional, checked_condition, said_yes
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.route_policies import is_value_taken, keep_rules
-from fastapi_stepup.policy.policy import StepUpPolicy
+from fastapi_stepup.policy.policy import StepUpPolicy, check_asks_something
 
 SCHEME_NAME: Final = "DescopeSession"
 _CONNECTION: Final = Parameter(
@@ -194,6 +194,8 @@ class RequireStepUp(RequireSession):
             msg = "Give RequireStepUp either policy=StepUpPolicy(…) or max_age, amr and acr."
             raise ConfigurationError(msg)
         self._set(guard, policy, when)
+        if not guard.marks_step_up:
+            check_asks_something(policy)
         if when is None and type(self).__call__ is RequireStepUp.__call__:
             self.__signature__: Signature = Signature([_CONNECTION])
         elif type(self).__call__ is RequireStepUp.__call__:

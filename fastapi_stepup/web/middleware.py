@@ -17,7 +17,7 @@ from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.refusals import POLICY_VIOLATION, can_be_answered
 from fastapi_stepup.guard.report_only import authorize_or_report
 from fastapi_stepup.guard.route_policies import keep_rules
-from fastapi_stepup.policy.policy import StepUpPolicy
+from fastapi_stepup.policy.policy import StepUpPolicy, check_asks_something
 from fastapi_stepup.web.caching import keeping_private
 from fastapi_stepup.web.exception_handlers import answer
 from fastapi_stepup.web.rule_table import Protection, RuleTable
@@ -71,6 +71,9 @@ class StepUpMiddleware(SetOnce):
         self.default: Access = (
             StepUpPolicy() if default is None else checked_access("default", default)
         )
+        for access in (self.default, *(rule.require for rule in self.rules)):
+            if isinstance(access, StepUpPolicy) and not guard.marks_step_up:
+                check_asks_something(access)
         self.table: RuleTable = RuleTable(self.rules, self.default)
         self._guarded_app = _application(app)
 

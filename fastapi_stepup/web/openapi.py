@@ -149,7 +149,7 @@ def _refusals(policies: list[StepUpPolicy], guard: StepUpGuard) -> list[StepUpEr
         refusals.append(ImpersonationRefused())
     refusals += [KeysUnavailable(), RevocationUnavailable()]
     for refusal in refusals:
-        refusal.bind(realm=guard.realm)
+        refusal.bind(realm=guard.realm, resource_metadata=guard.refusals.resource_metadata)
     return refusals
 
 

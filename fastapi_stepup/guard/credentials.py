@@ -118,11 +118,7 @@ class CredentialReader(SetOnce):
         token = self._authorization(connection)
         if token is not None:
             return Credential(token, "header")
-        token = self._cookie(connection, self.session_cookie)
-        if token is None:
-            raise Unauthenticated
-        self.require_same_origin(connection)
-        return Credential(token, "cookie")
+        return Credential(self._from_cookie(connection), "cookie")
 
     def token(self, connection: HTTPConnection) -> str:
         """Return the session token alone; raises as `read`.
@@ -132,8 +128,8 @@ class CredentialReader(SetOnce):
         kind = type(self)
         if kind.read is not CredentialReader.read and kind.token is CredentialReader.token:
             return self.read(connection).token
-        token = self._authorization(connection)  # the short way: `read` without the Credential
-        return CredentialReader.read(self, connection).token if token is None else token
+        token = self._authorization(connection)
+        return self._from_cookie(connection) if token is None else token
 
     def has_token_field(self, connection: HTTPConnection) -> bool:
         """Return whether the header field of the session token is there, usable or not.
@@ -185,37 +181,42 @@ class CredentialReader(SetOnce):
             )
 
     def _authorization(self, connection: HTTPConnection) -> str | None:
-        name, length = self._field_name, len(self._field_name)
         field: str | None = None
-        for each, value in header_fields(connection):
-            if len(each) == length and each.lower() == name:
-                text = value.decode("latin-1")
-                if self.other_schemes and _scheme(text) in self.other_schemes:
-                    continue
-                if field is not None:
-                    raise InvalidRequest
-                field = text
+        for text in _fields(connection, self._field_name):
+            if self.other_schemes and _scheme(text) in self.other_schemes:
+                continue
+            if field is not None:
+                raise InvalidRequest
+            field = text
         if field is None:
             return None
         if self._takes_bare_token and _BARE.fullmatch(field):
             return field.strip(" \t")
         return _bearer_token(field)
 
+    def _from_cookie(self, connection: HTTPConnection) -> str:
+        """Return the session token in the cookie, where it may authenticate *connection*."""
+        token = self._cookie(connection, self.session_cookie)
+        if token is None:
+            raise Unauthenticated
+        self.require_same_origin(connection)
+        return token
+
     def _cookie(self, connection: HTTPConnection, name: str | None) -> str | None:
         if name is None:
             return None
         prefix = name + "="
         # By hand: http.cookies lets the last duplicate win and unquotes values.
-        values = [
-            pair.strip(" \t").removeprefix(prefix)
-            for field in _fields(connection, b"cookie")
-            for pair in field.split(";")
-            if pair.strip(" \t").startswith(prefix)
-        ]
+        values = set()
+        for field in _fields(connection, b"cookie"):
+            for pair in field.split(";"):
+                stripped = pair.strip(" \t")
+                if stripped.startswith(prefix):
+                    values.add(stripped[len(prefix) :])
         # One value under two paths or domains is one session; of two values, one may be planted.
-        if len(set(values)) > 1:
+        if len(values) > 1:
             raise InvalidRequest
-        return values[0] or None if values else None
+        return values.pop() or None if values else None
 
     def require_same_origin(self, connection: HTTPConnection) -> None:
         """Check that a page of this app or of an allowed origin sent *connection*.
@@ -259,10 +260,11 @@ def header_fields(connection: HTTPConnection) -> list[tuple[bytes, bytes]]:
 
 
 def _fields(connection: HTTPConnection, name: bytes) -> list[str]:
+    length = len(name)
     return [
         value.decode("latin-1")
         for field, value in header_fields(connection)
-        if field.lower() == name
+        if len(field) == length and field.lower() == name
     ]
 
 

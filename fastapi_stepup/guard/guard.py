@@ -4,7 +4,7 @@ Longer than other modules: a third of it are the options of `for_descope` and `f
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -499,8 +499,11 @@ class StepUpGuard(SetOnce):
             drop_claims(connection, self)
             del token
         try:
-            parts = self._parts
-            claims = self._known(connection, parts) or await self._verified(connection, parts)
+            parts = self._bundles[-1]  # `_parts` without the call
+            claims = self._known(connection, parts)
+            if claims is None:
+                claims = await self._verifying(connection, parts)
+                keep_claims(connection, self, parts, claims)
         except StepUpError as error:
             if entry_point is not None and not self.refusals.leaves_to_route(connection, error):
                 self.decisions.refused(connection, error, entry_point)
@@ -581,11 +584,13 @@ class StepUpGuard(SetOnce):
             msg = f"recheck asks again what authorize asked before: authorize the {kind} first."
             raise LookupError(msg)
         try:
-            claims = await self._verified(connection, self._parts)
+            parts = self._parts
+            claims = await self._verifying(connection, parts)
         except StepUpError as error:
             drop_claims(connection, self)
             self.decisions.refused(connection, error, "handler")
             raise self.refusals.shaped(connection, error) from None
+        keep_claims(connection, self, parts, claims)
         for policy in policies:
             await self.authorize(connection, policy)
         return claims
@@ -598,14 +603,14 @@ class StepUpGuard(SetOnce):
             return None
         return claims
 
-    async def _verified(self, connection: HTTPConnection, parts: GuardParts) -> Claims:
+    def _verifying(self, connection: HTTPConnection, parts: GuardParts) -> Awaitable[Claims]:
+        """Return what verifies the token that *connection* presents.
+
+        Raises:
+            StepUpError: There is no token, or none that can be read.
+        """
         given = kept_token(connection, self)
-        pending = parts.verifier.verify(
-            self.credentials.token(connection) if given is None else given
-        )
-        claims = await pending
-        keep_claims(connection, self, parts, claims)
-        return claims
+        return parts.verifier.verify(self.credentials.token(connection) if given is None else given)
 
     def health(self) -> GuardHealth:
         """Return the guard's state without touching the network."""

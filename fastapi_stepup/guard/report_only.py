@@ -1,5 +1,7 @@
 """Authorizing for entry points that return no claims: report-only mode refuses nothing there."""
 
+from collections.abc import Awaitable
+
 from starlette.exceptions import WebSocketException
 from starlette.requests import HTTPConnection
 
@@ -10,9 +12,9 @@ from fastapi_stepup.guard.request_state import keep_policy
 from fastapi_stepup.policy.policy import StepUpPolicy
 
 
-async def authorize_or_report(
+def authorize_or_report(
     guard: StepUpGuard, connection: HTTPConnection, policy: StepUpPolicy | None = None
-) -> Claims | None:
+) -> Awaitable[Claims | None]:
     """Do what `StepUpGuard.authorize` does, and in report-only mode report its refusal.
 
     Returns `None` where there is no valid session and the refusal was only reported. A refusal that
@@ -22,6 +24,14 @@ async def authorize_or_report(
         StepUpError: As `authorize`.
         WebSocketException: As `authorize`.
     """
+    if guard.report_only:
+        return _reported(guard, connection, policy)
+    return guard.authorize(connection, policy, entry_point=None)
+
+
+async def _reported(
+    guard: StepUpGuard, connection: HTTPConnection, policy: StepUpPolicy | None
+) -> Claims | None:
     try:
         return await guard.authorize(connection, policy, entry_point=None)
     except (StepUpError, WebSocketException) as refusal:

@@ -4,6 +4,7 @@ Each entry is a mapping from the guard to its own value: several guards may serv
 A mapping is replaced, never changed, because a copy of the scope shares it.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -25,7 +26,8 @@ def kept_claims(connection: HTTPConnection, owner: object, verified_by: object) 
     parts of the guard verified them. Does not check times.
     """
     scope = connection.scope
-    claims: Claims | None = (scope.get(CLAIMS_SCOPE_KEY) or {}).get(owner)
+    known: Mapping[object, Claims] | None = scope.get(CLAIMS_SCOPE_KEY)
+    claims = known.get(owner) if known else None
     if claims is None:
         return None
     presented = scope.get(PRESENTED_SCOPE_KEY, {}).get(owner)
@@ -77,10 +79,13 @@ def kept_token(connection: HTTPConnection, owner: object) -> str | None:
 def keep_policy(connection: HTTPConnection, owner: object, policy: StepUpPolicy | None) -> None:
     """Keep that *owner* let the connection in by *policy*; `None` stands for a session alone."""
     known = connection.scope.get(POLICIES_SCOPE_KEY)
-    asked: tuple[StepUpPolicy, ...] | None = None if known is None else known.get(owner)
+    if known is None:  # the usual case, and the faster way
+        connection.scope[POLICIES_SCOPE_KEY] = {owner: () if policy is None else (policy,)}
+        return
+    asked: tuple[StepUpPolicy, ...] | None = known.get(owner)
     if asked is None or (policy is not None and policy not in asked):
         more = () if policy is None else (policy,)
-        connection.scope[POLICIES_SCOPE_KEY] = {**(known or {}), owner: (*(asked or ()), *more)}
+        connection.scope[POLICIES_SCOPE_KEY] = {**known, owner: (*(asked or ()), *more)}
 
 
 def asked_policies(connection: HTTPConnection, owner: object) -> tuple[StepUpPolicy, ...] | None:

@@ -85,7 +85,8 @@ class VerifiedTokenCache:
             raise ConfigurationError(msg)
         self.size = size
         self.max_bytes: int = size * _BYTES_PER_TOKEN
-        self._settings = sha256(settings.encode()).digest()
+        # Copied for each token: to look the algorithm up anew takes as long as the hash itself.
+        self._hash = sha256(sha256(settings.encode()).digest())
         self._emit = emit
         self._monotonic = monotonic
         self._generation = -1
@@ -111,7 +112,9 @@ class VerifiedTokenCache:
             return None, None
         if not token.isascii():
             return None, None
-        digest = sha256(self._settings + token.encode("ascii")).digest()
+        hashed = self._hash.copy()
+        hashed.update(token.encode("ascii"))
+        digest = hashed.digest()
         return digest, self.get(digest, generation)
 
     def get(self, digest: bytes, generation: int) -> CachedToken | None:

@@ -120,7 +120,10 @@ class StepUpMiddleware(SetOnce):
     ) -> StepUpError | WebSocketException | None:
         """Return why *connection* is refused, `None` if it meets all that is *required*."""
         try:
-            required = await self._without_conditions(connection, required)
+            for protection in required:
+                if isinstance(protection, Conditional):
+                    required = await self._without_conditions(connection, required)
+                    break
             keep_rules(connection, self.guard, required)
             for protection in required:
                 policy = protection if isinstance(protection, StepUpPolicy) else None
@@ -145,8 +148,6 @@ class StepUpMiddleware(SetOnce):
             StepUpError: There is no session, so no condition ran.
             WebSocketException: The same, for a WebSocket that has no HTTP answer.
         """
-        if not any(isinstance(each, Conditional) for each in required):
-            return required
         if await authorize_or_report(self.guard, connection) is None:
             return ()  # It is reported; a condition counts on a session.
         asked: list[Protection] = []

@@ -205,7 +205,8 @@ class JWKSCache(SetOnce):
         A token verified under another generation is void. Read it before the key that it goes with:
         then a change in between can only make a token look older than it is.
         """
-        return self._state.generation
+        snapshot = self._state.snapshot
+        return 0 if snapshot is None else snapshot.generation
 
     def cached(self, kid: str) -> VerificationKey | None:
         """Return the key for *kid* without waiting, or `None` if `key` has to be asked.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fastapi_stepup.evidence import Evidence, Method
     from fastapi_stepup.guard.credentials import CredentialReader
     from fastapi_stepup.guard.guard import StepUpGuard
+    from fastapi_stepup.guard.one_time_store import OneTimeStore
     from fastapi_stepup.policy.policy import StepUpPolicy
     from fastapi_stepup.providers.descope.client import DescopeClient
     from fastapi_stepup.router.rate_limits import StepUpLimits
@@ -38,6 +39,7 @@ __all__ = [
     "GuardedRoute",
     "JWKSCache",
     "Method",
+    "OneTimeStore",
     "RequireSession",
     "RequireStepUp",
     "StepUpAuth",
@@ -75,6 +77,7 @@ _EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     "evidence": ("Evidence", "Method"),
     "guard.credentials": ("CredentialReader",),
     "guard.guard": ("StepUpGuard",),
+    "guard.one_time_store": ("OneTimeStore",),
     "policy.policy": ("StepUpPolicy",),
     "providers.descope.client": ("DescopeClient",),
     "router.rate_limits": ("StepUpLimits",),

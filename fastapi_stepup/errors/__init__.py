@@ -12,6 +12,8 @@ StepUpError (starlette HTTPException)
 │   └── PageOriginRequired   403   a passkey step-up without the origin of a page
 ├── KeysUnavailable          503   no usable key set
 ├── RevocationUnavailable    503   the application's own revocation check failed
+├── StepUpBusy               409   a one-time step-up that another request holds
+├── OneTimeUnavailable       503   the store of one-time step-ups failed
 └── HelperRouteError               answers of the helper routes only
     ├── InvalidBody            422   ├── SubjectMismatch        403
     ├── UnsupportedMediaType   415   ├── DeliveryUnavailable    400
@@ -62,8 +64,10 @@ from fastapi_stepup.errors.session import (
     InvalidRequest,
     InvalidToken,
     KeysUnavailable,
+    OneTimeUnavailable,
     PageOriginRequired,
     RevocationUnavailable,
+    StepUpBusy,
     StepUpRequired,
     Unauthenticated,
 )
@@ -89,6 +93,7 @@ __all__ = [
     "OTPExhausted",
     "OTPExpired",
     "OTPRejected",
+    "OneTimeUnavailable",
     "PageOriginRequired",
     "PasskeyRejected",
     "Problem",
@@ -96,6 +101,7 @@ __all__ = [
     "RefreshTokenRequired",
     "RejectReason",
     "RevocationUnavailable",
+    "StepUpBusy",
     "StepUpError",
     "StepUpRequired",
     "SubjectMismatch",

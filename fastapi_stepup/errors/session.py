@@ -57,7 +57,7 @@ class StepUpRequired(StepUpError):
     """A valid session does not meet the policy: the RFC 9470 challenge.
 
     Args:
-        unmet: What is missing or expired, as `{"requirement": …, "reason": …}`.
+        unmet: What is missing, expired or used, as `{"requirement": …, "reason": …}`.
         max_age: The policy's window in whole seconds.
         acr_values: Accepted authentication context classes; any one will do.
         amr: Accepted authentication methods; any one will do.
@@ -168,6 +168,30 @@ class RevocationUnavailable(StepUpError):
     code = "revocation_unavailable"
     title = "Revocation check unavailable"
     text = "Sessions cannot be verified right now. Try again shortly."
+
+    def __init__(self, *, retry_after: float = 1, realm: str | None = None) -> None:
+        super().__init__(realm=realm, retry_after=retry_after)
+
+
+class StepUpBusy(StepUpError):
+    """The one-time step-up is in use by another request, which may still give it back."""
+
+    status = 409
+    code = "step_up_busy"
+    title = "Step-up in use"
+    text = "Another request is using this step-up. Try again shortly."
+
+    def __init__(self, *, realm: str | None = None) -> None:
+        super().__init__(realm=realm, retry_after=1)
+
+
+class OneTimeUnavailable(StepUpError):
+    """The store of one-time step-ups cannot be asked. No session ends by this."""
+
+    status = 503
+    code = "one_time_unavailable"
+    title = "One-time check unavailable"
+    text = "It cannot be checked right now whether this step-up was used. Try again shortly."
 
     def __init__(self, *, retry_after: float = 1, realm: str | None = None) -> None:
         super().__init__(realm=realm, retry_after=retry_after)

@@ -22,6 +22,7 @@ from fastapi_stepup._urls import checked_base_url
 from fastapi_stepup.claims import Claims, EvidenceReader
 from fastapi_stepup.errors import ConfigurationError, KeysUnavailable, StepUpError, StepUpRequired
 from fastapi_stepup.events import AuditHooks, EntryPointName, EventHooks
+from fastapi_stepup.guard.conditions import checked_purpose
 from fastapi_stepup.guard.credentials import CredentialReader, reader_from
 from fastapi_stepup.guard.decisions import AuditSubjects, Decisions
 from fastapi_stepup.guard.factory import (
@@ -34,6 +35,8 @@ from fastapi_stepup.guard.factory import (
     project_id_from,
     reusable,
 )
+from fastapi_stepup.guard.one_time import LEASE, Hold, OneTimeUses, StepUpIsUsed
+from fastapi_stepup.guard.one_time_store import OneTimeStore
 from fastapi_stepup.guard.refusals import Refusals
 from fastapi_stepup.guard.request_state import (
     asked_policies,
@@ -99,6 +102,11 @@ class StepUpGuard(SetOnce):
         report_only: Let requests pass that would be refused, and say so in the log and as
             `ReportOnly` events: for rolling a policy out. The middleware then refuses nothing; a
             dependency still asks for a valid session, since it owes the handler its claims.
+        one_time: Remembers which one-time step-ups (`once=`) are used; this process by default.
+        redis_url: A Redis that remembers it instead, for several processes: `redis://…`, with the
+            extra `redis`.
+        one_time_lease: Longest time for which a request holds a one-time step-up; one that dies
+            gives it back by then.
         on_event: Called with each event; a list of hooks is taken too.
         on_audit: Called with a record of each decision (`AuditRecord`); or a list of hooks.
         audit_subjects: `"digest"` names users in records by a keyed digest, `"plain"` by `sub`.
@@ -122,6 +130,9 @@ class StepUpGuard(SetOnce):
         resource_metadata: str | None = None,
         warmup: Warmup = "best-effort",
         report_only: bool = False,
+        one_time: OneTimeStore | None = None,
+        redis_url: str | None = None,
+        one_time_lease: Duration = LEASE,
         on_event: EventHooks | Emitter | None = None,
         on_audit: AuditHooks | None = None,
         audit_subjects: AuditSubjects = "digest",
@@ -152,6 +163,9 @@ class StepUpGuard(SetOnce):
             subjects=audit_subjects,
             key=audit_key,
             clock=self.clock,
+        )
+        self.one_time: OneTimeUses = OneTimeUses(
+            store=one_time, redis_url=redis_url, lease=one_time_lease, decisions=self.decisions
         )
         self.realm: str = self.refusals.realm
         self.report_only: bool = self.refusals.report_only
@@ -184,6 +198,9 @@ class StepUpGuard(SetOnce):
         keys_max_stale: float = MAX_STALE,
         warmup: Warmup = "best-effort",
         report_only: bool = False,
+        one_time: OneTimeStore | None = None,
+        redis_url: str | None = None,
+        one_time_lease: Duration = LEASE,
         on_event: EventHooks | None = None,
         on_audit: AuditHooks | None = None,
         audit_subjects: AuditSubjects = "digest",
@@ -221,6 +238,9 @@ class StepUpGuard(SetOnce):
             keys_max_stale: Seconds for which an unreachable key set is served on.
             warmup: What start-up does about keys.
             report_only: Report refusals instead of making them; see the class.
+            one_time: Remembers which one-time step-ups are used; see the class.
+            redis_url: A Redis that remembers it instead; see the class.
+            one_time_lease: Longest time for which a request holds one; see the class.
             on_event: Called with each event (`fastapi_stepup.events`), or a list of hooks.
             on_audit: Called with a record of each decision, or a list of hooks; see the class.
             audit_subjects: How records name users; see the class.
@@ -267,6 +287,9 @@ class StepUpGuard(SetOnce):
             resource_metadata=resource_metadata,
             warmup=warmup,
             report_only=report_only,
+            one_time=one_time,
+            redis_url=redis_url,
+            one_time_lease=one_time_lease,
             on_event=emit,
             on_audit=on_audit,
             audit_subjects=audit_subjects,
@@ -301,6 +324,9 @@ class StepUpGuard(SetOnce):
         keys_max_stale: float = MAX_STALE,
         warmup: Warmup = "best-effort",
         report_only: bool = False,
+        one_time: OneTimeStore | None = None,
+        redis_url: str | None = None,
+        one_time_lease: Duration = LEASE,
         on_event: EventHooks | None = None,
         on_audit: AuditHooks | None = None,
         audit_subjects: AuditSubjects = "digest",
@@ -343,6 +369,9 @@ class StepUpGuard(SetOnce):
             keys_max_stale: Seconds for which they are used on while they cannot be had.
             warmup: What start-up does about keys.
             report_only: Report refusals instead of making them; see the class.
+            one_time: Remembers which one-time step-ups are used; see the class.
+            redis_url: A Redis that remembers it instead; see the class.
+            one_time_lease: Longest time for which a request holds one; see the class.
             on_event: Called with each event (`fastapi_stepup.events`), or a list of hooks.
             on_audit: Called with a record of each decision, or a list of hooks; see the class.
             audit_subjects: How records name users; see the class.
@@ -392,6 +421,9 @@ class StepUpGuard(SetOnce):
             resource_metadata=resource_metadata,
             warmup=warmup,
             report_only=report_only,
+            one_time=one_time,
+            redis_url=redis_url,
+            one_time_lease=one_time_lease,
             on_event=emit,
             on_audit=on_audit,
             audit_subjects=audit_subjects,
@@ -556,6 +588,86 @@ class StepUpGuard(SetOnce):
             return together, merged
         return policy, error  # together they were too much to name
 
+    @asynccontextmanager
+    async def once(
+        self, connection: HTTPConnection, purpose: str, policy: StepUpPolicy | None = None
+    ) -> AsyncIterator[Claims]:
+        """Let one step-up be used once for *purpose*, by the block: for use in a handler.
+
+        ```python
+        async with guard.once(request, "delete-account", StepUpPolicy(max_age="2m")) as claims:
+            await delete_account(claims.subject)
+        ```
+
+        - The step-up is held while the block runs, spent when it ends, and given back when it
+          raises. A refusal that is returned from the block does not give it back: raise it.
+        - Of any number of requests one passes; one that comes meanwhile is answered 409.
+        - A block within another one for the same purpose and request holds nothing more.
+        - HEAD and OPTIONS spend nothing, nor does report-only mode.
+
+        Args:
+            connection: A request or a WebSocket.
+            purpose: A name, shared by all that share the one use.
+            policy: What the session must meet; plain step-up by default.
+
+        Raises:
+            StepUpError: As `authorize`; also `StepUpBusy`, `OneTimeUnavailable`, and
+                `StepUpRequired` for a step-up that is used.
+            WebSocketException: As `authorize`.
+        """
+        hold = await self.hold(connection, purpose, StepUpPolicy() if policy is None else policy)
+        try:
+            yield hold.claims
+        except BaseException:
+            await self.settle(connection, hold, spent=False)
+            raise
+        await self.settle(connection, hold, spent=True)
+
+    async def hold(
+        self,
+        connection: HTTPConnection,
+        purpose: str,
+        policy: StepUpPolicy,
+        *,
+        entry_point: EntryPointName = "handler",
+    ) -> Hold:
+        """Do what `authorize` does, and hold the step-up for *purpose*; `settle` has to follow.
+
+        For entry points; `once` does both.
+
+        Raises:
+            StepUpError: As `once`.
+            WebSocketException: As `once`.
+        """
+        name = checked_purpose(purpose)
+        claims = await self.authorize(connection, policy, entry_point=entry_point)
+        if self.report_only or self.refusals.leads_to_step_up(connection):
+            return Hold(claims, name)
+        now = self.clock()
+        keep = claims.expires_at + self.verifier.leeway - now
+        error: StepUpError
+        try:
+            return await self.one_time.hold(connection, self, name, claims, keep)
+        except StepUpIsUsed:
+            policy = all_of(dict.fromkeys((*policies_of_route(connection, self), policy)))
+            error = policy.used_refusal(claims, now=now)
+        except StepUpError as failed:
+            error = failed
+        self.decisions.refused(connection, error, entry_point)
+        raise self.refusals.shaped(connection, error, policy=policy, claims=claims) from None
+
+    async def settle(self, connection: HTTPConnection, hold: Hold, *, spent: bool) -> None:
+        """Use up what `hold` returned, or give it back.
+
+        Raises:
+            OneTimeUnavailable: It is used, and the store failed.
+            WebSocketException: The same, for a WebSocket that has no HTTP answer.
+        """
+        try:
+            await self.one_time.settle(connection, hold, spent=spent)
+        except StepUpError as error:
+            raise self.refusals.shaped(connection, error) from None
+
     async def recheck(self, connection: HTTPConnection) -> Claims:
         """Return the claims of a long-lived connection if it would still be let in now.
 
@@ -637,6 +749,7 @@ class StepUpGuard(SetOnce):
     ) -> None:
         for parts in tuple(self._bundles):
             await parts.keys.aclose()
+        await self.one_time.store.aclose()
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:  # noqa: ARG002  # ASGI's shape

@@ -129,11 +129,7 @@ class Refusals(SetOnce):
         is_sessionless = is_without_session(error)
         if not is_sessionless and not isinstance(error, StepUpRequired):
             return False
-        scope = connection.scope
-        # Not the app in the scope below a mount: it may be the one outside of the mount.
-        if router_in(app) is None and "router" not in scope:
-            app = scope.get("app")
-        route = route_ahead(scope, app)
+        route = self._route_ahead(connection, app)
         if is_sessionless:
             return self._needs_no_session(route)
         return any(endpoints.has(route) for endpoints in self._endpoints)
@@ -148,6 +144,18 @@ class Refusals(SetOnce):
 
     def _needs_no_session(self, route: object) -> bool:
         return any(endpoints.needs_no_session(route) for endpoints in self._endpoints)
+
+    def is_for_helper_route(self, connection: HTTPConnection, app: object) -> bool:
+        """Return whether *app* will serve *connection* by one of the mounted helper routes."""
+        route = self._route_ahead(connection, app)
+        return any(endpoints.has(route) for endpoints in self._endpoints)
+
+    def _route_ahead(self, connection: HTTPConnection, app: object) -> object:
+        scope = connection.scope
+        # Not the app in the scope below a mount: it may be the one outside of the mount.
+        if router_in(app) is None and "router" not in scope:
+            app = scope.get("app")
+        return route_ahead(scope, app)
 
     def shaped(
         self,

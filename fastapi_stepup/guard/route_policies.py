@@ -5,12 +5,12 @@ time has to step up once for each.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from starlette.requests import HTTPConnection
 from starlette.routing import Host, Match, Mount
 
-from fastapi_stepup.guard.conditions import Conditional
+from fastapi_stepup.guard.conditions import Once, asked_by
 from fastapi_stepup.guard.markers import marked
 from fastapi_stepup.guard.paths import router_in, routes_in
 from fastapi_stepup.policy.policy import StepUpPolicy
@@ -44,11 +44,16 @@ def policies_of_route(connection: HTTPConnection, guard: object) -> tuple[StepUp
     kept = scope.get(RULES_SCOPE_KEY, {}).get(guard, ())
     route = serving_route(scope)
     asked = [
-        *(each for each in kept if isinstance(each, StepUpPolicy)),
+        *(each.policy if isinstance(each, Once) else each for each in kept if _is_always(each)),
         *_of_dependencies(route, guard, kept),
         *_of_endpoint(scope.get("endpoint") or getattr(route, "endpoint", None), guard),
     ]
     return tuple(dict.fromkeys(asked))
+
+
+def _is_always(asked: object) -> TypeGuard[StepUpPolicy | Once]:
+    """Return whether it is a policy that is asked without a condition of a dependency."""
+    return isinstance(asked, (StepUpPolicy, Once))
 
 
 def serving_route(scope: Mapping[str, Any]) -> Any:
@@ -58,6 +63,12 @@ def serving_route(scope: Mapping[str, Any]) -> Any:
         return route_ahead(scope, scope.get("app"))
     if isinstance(route, (Mount, Host)):
         return route_ahead(scope, route.app)
+    return matched_route(scope)
+
+
+def matched_route(scope: Mapping[str, Any]) -> Any:
+    """Return the route in *scope*, with the dependencies of all routers that include it."""
+    route = scope.get("route")
     # FastAPI 0.137 and later: a route as it is where a router was included.
     context = scope.get("fastapi", {}).get("effective_route_context")
     return context if context is not None and context.original_route is route else route
@@ -102,7 +113,8 @@ def _of_dependencies(route: Any, guard: object, kept: tuple[object, ...]) -> Ite
         policy = getattr(dependant.call, "policy", None)
         if isinstance(policy, StepUpPolicy) and getattr(dependant.call, "guard", None) is guard:
             when = getattr(dependant.call, "when", None)
-            if when is None or Conditional(policy, when) in kept:
+            once = getattr(dependant.call, "once", None)
+            if when is None or asked_by(policy, when, once) in kept:
                 yield policy
 
 

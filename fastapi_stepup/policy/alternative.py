@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 from fastapi_stepup.evidence import Evidence
 
 Requirement = Literal["step_up", "amr", "acr"]
-Reason = Literal["missing", "expired"]
+Reason = Literal["missing", "expired", "used"]
 Clause = tuple[str, ...]
 
 _SKEW: Final = 65  # Seconds: the largest leeway, and what an issuer's own clocks may differ by.
@@ -19,7 +19,8 @@ class Unmet:
 
     Args:
         requirement: `"step_up"`, `"amr"` or `"acr"`.
-        reason: `"missing"`, or `"expired"` when a step-up is there but too old.
+        reason: `"missing"`; `"expired"` when a step-up is there but too old; `"used"` when it was
+            good for one use and had that.
     """
 
     requirement: Requirement

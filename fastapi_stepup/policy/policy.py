@@ -1,5 +1,6 @@
 """StepUpPolicy: what a step-up must look like, decided without I/O."""
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -106,6 +107,16 @@ class StepUpPolicy:
         """Return the refusal of a session that was never stepped up, for documentation."""
         unmet = (Unmet("step_up", "missing"),)
         return self._refusal(Evidence(), 0, [(unmet, each) for each in self.alternatives])
+
+    def used_refusal(self, claims: Claims, *, now: float) -> StepUpRequired:
+        """Return the refusal of *claims* whose step-up was good for one use and had that."""
+        used = Unmet("step_up", "used")
+        ranked = [
+            ((used, *(left for left in unmet if left.requirement != "step_up")), each)
+            for unmet, each in self._ranked(claims.evidence, now)
+        ]
+        # As if it were long ago: unlike a step-up that was not enough, another one helps.
+        return self._refusal(claims.evidence, math.inf, ranked)
 
     def _ranked(
         self, evidence: Evidence, now: float

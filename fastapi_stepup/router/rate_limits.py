@@ -20,6 +20,7 @@ from starlette.requests import HTTPConnection
 
 from fastapi_stepup._emitter import Emitter
 from fastapi_stepup._log import logger
+from fastapi_stepup._redis import redis_storage
 from fastapi_stepup.errors import ConfigurationError, TooManyAttempts
 from fastapi_stepup.events import LimitedStep, RateLimited
 from fastapi_stepup.router.counters import Counters
@@ -32,21 +33,7 @@ SUBJECTS: Final = 1 << 17
 STRANGERS: Final = 1 << 15
 
 _IPV6_SITE: Final = 64
-_REDIS_TIMEOUT: Final = 1.0
 _REDIS_PAUSE: Final = 5.0
-# Those of `limits` whose calls block, so that a thread runs them.
-_REDIS_SCHEMES: Final = (
-    "redis://",
-    "rediss://",
-    "redis+unix://",
-    "redis+sentinel://",
-    "redis+cluster://",
-    "valkey://",
-    "valkeys://",
-    "valkey+unix://",
-    "valkey+sentinel://",
-    "valkey+cluster://",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,26 +245,8 @@ class Limiter:
 
 def _redis_limiter(redis_url: object) -> "MovingWindowRateLimiter":
     from limits import strategies  # noqa: PLC0415  # an extra
-    from limits.storage import storage_from_string  # noqa: PLC0415
 
-    name = "scheme"
-    if isinstance(redis_url, str) and redis_url.startswith(_REDIS_SCHEMES):
-        try:
-            storage = storage_from_string(
-                redis_url,
-                wrap_exceptions=True,
-                socket_timeout=_REDIS_TIMEOUT,
-                socket_connect_timeout=_REDIS_TIMEOUT,
-            )
-            return strategies.MovingWindowRateLimiter(storage)
-        except Exception as error:  # noqa: BLE001  # limits raises its own kinds
-            name = type(error).__name__
-    # Without the URL and the cause: they may hold a password.
-    msg = (
-        "redis_url must be a redis:// or rediss:// URL (or valkey://, +sentinel://, +cluster://), "
-        f"and its client must be there: pip install 'fastapi-stepup[redis]' ({name})."
-    )
-    raise ConfigurationError(msg)
+    return strategies.MovingWindowRateLimiter(redis_storage(redis_url))
 
 
 def _hit_redis(

@@ -9,8 +9,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastapi_stepup.errors import Unauthenticated
+from fastapi_stepup.guard.route_policies import matched_route
 from fastapi_stepup.web.body_names import check_body_names
 from fastapi_stepup.web.dependencies import RequireSession, RequireStepUp
+from fastapi_stepup.web.one_use import OneUse
 
 _DECIDED_HERE = (RequireSession.__call__, RequireStepUp.__call__)
 
@@ -75,7 +77,7 @@ class HeadFirst:
                 # For such a route the first message is the body that FastAPI parses before it runs
                 # dependencies; it lets our errors pass. For others it is some later message, which
                 # a stream may ask for when its step-up has become too old.
-                if getattr(_matched_route(scope), "body_field", None) is not None:
+                if getattr(matched_route(scope), "body_field", None) is not None:
                     await authorize_from_head(scope)
                 # Not before: error reporters read the body too, and hide that it was refused.
                 is_decided = True
@@ -106,17 +108,9 @@ async def authorize_from_head(scope: Scope) -> None:
             raise
 
 
-def _matched_route(scope: Scope) -> Any:
-    """Return the route, with the dependencies of all routers that include it."""
-    route = scope.get("route")
-    # FastAPI 0.137 and later: a route as it is where a router was included.
-    context = scope.get("fastapi", {}).get("effective_route_context")
-    return context if context is not None and context.original_route is route else route
-
-
 def _required(scope: Scope) -> Iterator[tuple[RequireSession, bool]]:
     """Yield what asks for a session, and whether a dependency ahead of it may supply the token."""
-    route = _matched_route(scope)
+    route = matched_route(scope)
     provider = getattr(route, "dependency_overrides_provider", None)
     overrides = getattr(provider, "dependency_overrides", None) or {}
     may_get_token = False
@@ -127,6 +121,8 @@ def _required(scope: Scope) -> Iterator[tuple[RequireSession, bool]]:
         call = dependant.call
         if isinstance(call, RequireSession) and type(call).__call__ in _DECIDED_HERE:
             yield call, may_get_token
+        elif isinstance(call, OneUse):
+            continue  # it asks what the dependency asks that it belongs to
         elif dependant.request_param_name or dependant.http_connection_param_name:
             may_get_token = True
 

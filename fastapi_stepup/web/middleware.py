@@ -12,14 +12,16 @@ from starlette.websockets import WebSocket
 
 from fastapi_stepup._immutable import SetOnce
 from fastapi_stepup.errors import ConfigurationError, StepUpError
-from fastapi_stepup.guard.conditions import Conditional, is_asked
+from fastapi_stepup.guard.conditions import Conditional, Once, is_asked, policy_in
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.guard.one_time import Hold
 from fastapi_stepup.guard.refusals import POLICY_VIOLATION, can_be_answered
 from fastapi_stepup.guard.report_only import authorize_or_report
 from fastapi_stepup.guard.route_policies import keep_rules
 from fastapi_stepup.policy.policy import StepUpPolicy, check_asks_something
 from fastapi_stepup.web.caching import keeping_private
 from fastapi_stepup.web.exception_handlers import answer
+from fastapi_stepup.web.one_use import serve_once, settle_all
 from fastapi_stepup.web.rule_table import Protection, RuleTable
 from fastapi_stepup.web.rules import Access, StepUpRule, checked_access, checked_rules
 
@@ -97,15 +99,20 @@ class StepUpMiddleware(SetOnce):
             connection: Request | WebSocket = (
                 Request(scope) if kind == "http" else WebSocket(scope, receive, send)
             )
-            refusal = await self._refusal(connection, required)
-            if refusal is not None:
-                await answer(refusal, scope, receive, send)
+            admitted = await self._admitted(connection, required)
+            if not isinstance(admitted, tuple):
+                await answer(admitted, scope, receive, send)
                 return
             if is_unroutable and not self.guard.refusals.is_reported(_NOT_FOUND):
                 await answer(_no_such_path(scope), scope, receive, send)
                 return
             if kind == "http":
                 send = keeping_private(send)
+            if admitted:
+                await serve_once(
+                    self.app, self.guard, connection, admitted, receive=receive, send=send
+                )
+                return
         await self.app(scope, receive, send)
 
     def _name_app(self, scope: Scope) -> None:
@@ -115,10 +122,10 @@ class StepUpMiddleware(SetOnce):
             if getattr(self._guarded_app, "root_path", ""):
                 scope["root_path"] = self._guarded_app.root_path
 
-    async def _refusal(
+    async def _admitted(
         self, connection: Request | WebSocket, required: tuple[Protection, ...]
-    ) -> StepUpError | WebSocketException | None:
-        """Return why *connection* is refused, `None` if it meets all that is *required*."""
+    ) -> tuple[Hold, ...] | StepUpError | WebSocketException:
+        """Return what *connection* holds if it meets all that is *required*, else its refusal."""
         try:
             for protection in required:
                 if isinstance(protection, Conditional):
@@ -126,16 +133,40 @@ class StepUpMiddleware(SetOnce):
                     break
             keep_rules(connection, self.guard, required)
             for protection in required:
-                policy = protection if isinstance(protection, StepUpPolicy) else None
-                await authorize_or_report(self.guard, connection, policy)
+                await authorize_or_report(self.guard, connection, policy_in(protection))
         except (StepUpError, WebSocketException) as error:
             # Asked for at the helper routes, a step-up could never be done: a session suffices.
             is_left = self.guard.refusals.is_left_to_helper_route(connection, error, self.app)
             if is_left:
-                return None
+                return ()
             self.guard.decisions.refused(connection, error, "middleware")
             return error
-        return None
+        # Not before all else is met: a request that is refused holds nothing.
+        one_time = [each for each in required if isinstance(each, Once)]
+        refusals = self.guard.refusals
+        if not one_time or refusals.report_only:
+            return ()
+        if refusals.is_for_helper_route(connection, self.app):
+            return ()
+        return await self._held(connection, one_time)
+
+    async def _held(
+        self, connection: Request | WebSocket, one_time: list[Once]
+    ) -> tuple[Hold, ...] | StepUpError | WebSocketException:
+        """Return what *connection* holds, a step-up for each purpose, else its refusal."""
+        holds: list[Hold] = []
+        try:
+            for each in one_time:  # one by one: those held so far are given back
+                hold = await self.guard.hold(
+                    connection, each.purpose, each.policy, entry_point="middleware"
+                )
+                holds.append(hold)
+        except BaseException as error:
+            await settle_all(self.guard, connection, holds, spent=False)
+            if isinstance(error, (StepUpError, WebSocketException)):
+                return error
+            raise
+        return tuple(holds)
 
     async def _without_conditions(
         self, connection: HTTPConnection, required: tuple[Protection, ...]

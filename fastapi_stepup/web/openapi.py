@@ -14,12 +14,14 @@ from fastapi_stepup.errors import (
     InvalidRequest,
     InvalidToken,
     KeysUnavailable,
+    OneTimeUnavailable,
     RejectReason,
     RevocationUnavailable,
+    StepUpBusy,
     StepUpError,
     Unauthenticated,
 )
-from fastapi_stepup.guard.conditions import Conditional
+from fastapi_stepup.guard.conditions import Conditional, policy_in
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.refusals import PROBLEM_MEDIA_TYPE
 from fastapi_stepup.policy.policy import StepUpPolicy, all_of
@@ -43,7 +45,8 @@ def describe(
 
     - Adds to every guarded operation the security schemes (header, and cookie if the guard reads
       one), each refusal with its headers, problem schema and example, and `x-step-up` with the
-      policy where one is asked, `"conditional": true` where a request may have to meet less.
+      policy where one is asked, `"conditional": true` where a request may have to meet less, and
+      the purposes as `once` where a step-up is good for one use.
     - Covers operations behind a middleware rule like those with a dependency.
     - Does not change a description that the app has for a status.
 
@@ -108,19 +111,18 @@ def _unwrap_refusals(schema: dict[str, Any]) -> bool:
 
 def _describe_operation(operation: dict[str, Any], route: GuardedRoute, guard: StepUpGuard) -> None:
     conditional = [asked for _, asked in route.doors if isinstance(asked, Conditional)]
-    policies = [
-        asked.policy if isinstance(asked, Conditional) else asked
-        for _, asked in route.doors
-        if isinstance(asked, (StepUpPolicy, Conditional))
-    ]
+    policies = [policy for _, asked in route.doors if (policy := policy_in(asked)) is not None]
     if policies:
         operation[EXTENSION] = _extension(policies)
     if conditional:
         operation[EXTENSION]["conditional"] = True
+    if route.once:
+        operation[EXTENSION]["once"] = list(route.once)
     operation["security"] = _security(operation.get("security") or [{}], guard)
     responses = operation.setdefault("responses", {})
-    for status, refusals in groupby(_refusals(policies, guard), lambda refusal: refusal.status):
-        responses.setdefault(str(status), _response(status, list(refusals)))
+    refusals = _refusals(policies, guard, is_once=bool(route.once))
+    for status, same in groupby(refusals, lambda refusal: refusal.status):
+        responses.setdefault(str(status), _response(status, list(same)))
 
 
 def _security(requirements: list[dict[str, Any]], guard: StepUpGuard) -> list[dict[str, Any]]:
@@ -137,7 +139,9 @@ def _security(requirements: list[dict[str, Any]], guard: StepUpGuard) -> list[di
     return by_header + by_cookie
 
 
-def _refusals(policies: list[StepUpPolicy], guard: StepUpGuard) -> list[StepUpError]:
+def _refusals(
+    policies: list[StepUpPolicy], guard: StepUpGuard, *, is_once: bool
+) -> list[StepUpError]:
     """Return every refusal of a guarded operation, by status; the likeliest of each first."""
     refusals: list[StepUpError] = [InvalidRequest()]
     if policies:
@@ -147,7 +151,11 @@ def _refusals(policies: list[StepUpPolicy], guard: StepUpGuard) -> list[StepUpEr
         refusals.append(CrossSiteRequest())
     if policies:
         refusals.append(ImpersonationRefused())
+    if is_once:
+        refusals.append(StepUpBusy())
     refusals += [KeysUnavailable(), RevocationUnavailable()]
+    if is_once:
+        refusals.append(OneTimeUnavailable())
     for refusal in refusals:
         refusal.bind(realm=guard.realm, resource_metadata=guard.refusals.resource_metadata)
     return refusals
@@ -184,7 +192,7 @@ def _fields(status: int) -> Iterator[tuple[str, str]]:
     yield _NOT_STORED
     if status in {400, 401}:
         yield _CHALLENGE
-    if status in {429, 503}:
+    if status in {409, 429, 503}:
         yield _WAIT
 
 

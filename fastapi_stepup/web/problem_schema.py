@@ -28,7 +28,7 @@ _PROBLEM_SCHEMA: Final[dict[str, Any]] = {
                 "required": ["requirement", "reason"],
                 "properties": {
                     "requirement": {"enum": ["step_up", "amr", "acr"]},
-                    "reason": {"enum": ["missing", "expired"]},
+                    "reason": {"enum": ["missing", "expired", "used"]},
                 },
             },
         },

@@ -10,7 +10,7 @@ from starlette.routing import Host, Mount, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from fastapi_stepup.guard.conditions import Conditional
+from fastapi_stepup.guard.conditions import Conditional, Once, asked_by, purpose_in
 from fastapi_stepup.guard.credentials import SAFE_METHODS
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.markers import marked
@@ -44,7 +44,8 @@ class GuardedRoute:
         methods: HTTP methods; `WEBSOCKET` for a WebSocket route, `*` for a mounted app that
             cannot be looked into.
         doors: The entry points that guard it, outermost first, each with what it asks for: a
-            policy, also with a condition (its text then ends in `when over_limit`), or less. Helper
+            policy, also for one use or with a condition (its text then ends in `once for payment`
+            or `when over_limit`), or less. Helper
             routes that need no session (status, the page of an enchanted link) count as
             `("helper", "public")`: they are open on purpose, and safe to be.
     """
@@ -66,10 +67,16 @@ class GuardedRoute:
     @property
     def asks_step_up(self) -> bool | Literal["sometimes"]:
         """True if one of its entry points asks for more than a session; a condition: sometimes."""
-        if any(isinstance(access, StepUpPolicy) for _, access in self.doors):
+        if any(isinstance(access, (StepUpPolicy, Once)) for _, access in self.doors):
             return True
         has_conditions = any(isinstance(access, Conditional) for _, access in self.doors)
         return "sometimes" if has_conditions else False
+
+    @property
+    def once(self) -> tuple[str, ...]:
+        """The purposes for which one step-up is good for one use here; usually none."""
+        purposes = (purpose_in(access) for _, access in self.doors)
+        return tuple(dict.fromkeys(purpose for purpose in purposes if purpose is not None))
 
 
 def guarded_routes(app: ASGIApp, guard: StepUpGuard) -> list[GuardedRoute]:
@@ -202,9 +209,7 @@ def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, 
 def _asked_by(dependency: RequireSession) -> Asked:
     if dependency.policy is None:
         return "session"
-    if dependency.when is None:
-        return dependency.policy
-    return Conditional(dependency.policy, dependency.when)
+    return asked_by(dependency.policy, dependency.when, dependency.once)
 
 
 def _decorated(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, Asked]]:

@@ -5,12 +5,12 @@ from typing import Final, Literal
 
 from starlette.convertors import Convertor
 
-from fastapi_stepup.guard.conditions import Conditional
+from fastapi_stepup.guard.conditions import Conditional, Once
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.paths import folded, is_unroutable, normalized, pieces, stays_in_segment
 from fastapi_stepup.web.rules import Access, Asked, StepUpRule
 
-Protection = StepUpPolicy | Conditional | Literal["session"]
+Protection = StepUpPolicy | Conditional | Once | Literal["session"]
 # Whether the path is unroutable, and what a request for it must present.
 Decision = tuple[bool, tuple[Protection, ...]]
 Request = tuple[str, str | None]

@@ -6,13 +6,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from fastapi_stepup.errors import ConfigurationError
-from fastapi_stepup.guard.conditions import Condition, Conditional, checked_condition
+from fastapi_stepup.guard.conditions import (
+    Condition,
+    Conditional,
+    Once,
+    asked_by,
+    checked_condition,
+    checked_purpose,
+)
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.paths import compiled, normalized
 
 Access = StepUpPolicy | Literal["session", "public"]
-# What an entry point asks: of every request, or of those that a condition picks.
-Asked = Access | Conditional
+# What an entry point asks: of every request or of those that a condition picks, and for one use.
+Asked = Access | Conditional | Once
 
 HTTP_METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "TRACE", "CONNECT"}
@@ -40,6 +47,8 @@ class StepUpRule:
         when: Says whether this request must meet the policy of *require*; `False` asks for a
             session only. Gets the `HTTPConnection` of a session, never the body; may be async. It
             answers `True` or `False`: anything else is a `TypeError`, so 500.
+        once: What one step-up is good for once. It is spent on a 2xx or 3xx answer or when a
+            WebSocket is accepted, and given back otherwise; see `RequireStepUp`.
 
     Raises:
         ConfigurationError: The path could never match or is ambiguous, or an argument is none of
@@ -50,6 +59,7 @@ class StepUpRule:
     require: Access
     methods: frozenset[str] | None
     when: Condition | None
+    once: str | None
     _exact: re.Pattern[str] = field(repr=False, compare=False)
     _loose: re.Pattern[str] = field(repr=False, compare=False)
 
@@ -60,24 +70,28 @@ class StepUpRule:
         *,
         methods: Iterable[str] | None = None,
         when: Condition | None = None,
+        once: str | None = None,
     ) -> None:
         exact, loose = compiled(path)
         object.__setattr__(self, "path", path)
         object.__setattr__(self, "require", checked_access("require", require))
         object.__setattr__(self, "methods", _checked_methods(methods))
         object.__setattr__(self, "when", checked_condition(when))
-        if when is not None and not isinstance(require, StepUpPolicy):
-            msg = f"when decides about a step-up: give a StepUpPolicy beside it, not {require!r}."
-            raise ConfigurationError(msg)
+        purpose = None if once is None else checked_purpose(once)
+        object.__setattr__(self, "once", purpose)
+        for name, given in {"when": when, "once": once}.items():
+            if given is not None and not isinstance(require, StepUpPolicy):
+                msg = f"{name} is about a step-up: give a StepUpPolicy beside it, not {require!r}."
+                raise ConfigurationError(msg)
         object.__setattr__(self, "_exact", exact)
         object.__setattr__(self, "_loose", loose)
 
     @property
     def asks(self) -> Asked:
-        """What the rule asks: *require*, with its condition if it has one."""
-        if self.when is None or not isinstance(self.require, StepUpPolicy):
+        """What the rule asks: *require*, with its condition and its purpose if it has them."""
+        if not isinstance(self.require, StepUpPolicy):
             return self.require
-        return Conditional(self.require, self.when)
+        return asked_by(self.require, self.when, self.once)
 
     def matches(self, path: str, method: str | None) -> bool:
         """Return whether the rule is for this request exactly.

@@ -19,6 +19,7 @@ NAMES = [
     "GuardedRoute",
     "JWKSCache",
     "Method",
+    "OneTimeStore",
     "RequireSession",
     "RequireStepUp",
     "StepUpAuth",

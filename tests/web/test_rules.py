@@ -220,7 +220,7 @@ def test_rules_compare_by_what_they_say() -> None:
     assert rule != StepUpRule("/a", "session")
     assert hash(rule) == hash(StepUpRule("/a", "session", methods={"GET"}))
     assert repr(rule) == (
-        "StepUpRule(path='/a', require='session', methods=frozenset({'GET'}), when=None)"
+        "StepUpRule(path='/a', require='session', methods=frozenset({'GET'}), when=None, once=None)"
     )
 
 

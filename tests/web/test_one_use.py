@@ -1,0 +1,531 @@
+"""`once=` on RequireStepUp: one step-up is good for one use."""
+
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Annotated, Any
+
+import anyio
+import httpx
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Response
+from pydantic import BaseModel
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, RedirectResponse, StreamingResponse
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from fastapi_stepup import Claims, RequireStepUp, StepUpRoute, install, stepup_router
+from fastapi_stepup.errors import ConfigurationError
+from tests.support.one_time import OneTime
+
+
+@pytest.fixture
+def ann() -> Iterator[OneTime]:
+    """A guard with a store in memory, and a stepped-up session."""
+    with OneTime() as ann:
+        yield ann
+
+
+def app_of(ann: OneTime, handler: Callable[..., Any], **options: Any) -> FastAPI:
+    """An app with one route that spends step-ups for "pay"."""
+    app = FastAPI()
+    once = Depends(RequireStepUp(ann.guard, max_age="5m", once="pay"))
+    app.post("/pay", dependencies=[once], **options)(handler)
+    return app
+
+
+def posts(ann: OneTime, app: Any, times: int = 2) -> list[int]:
+    """Return the statuses of the same request several times."""
+    client = TestClient(app, raise_server_exceptions=False, follow_redirects=False)
+    return [client.post("/pay", headers=ann.headers).status_code for _ in range(times)]
+
+
+def test_second_use_asks_for_another_step_up(ann: OneTime) -> None:
+    """The challenge says all that the first one did, and that the step-up is used."""
+    client = TestClient(app_of(ann, lambda: "done"))
+    assert client.post("/pay", headers=ann.headers).status_code == 200
+
+    refused = client.post("/pay", headers=ann.headers)
+
+    assert refused.status_code == 401
+    assert 'error="insufficient_user_authentication"' in refused.headers["WWW-Authenticate"]
+    assert 'max_age="300"' in refused.headers["WWW-Authenticate"]
+    problem = refused.json()["detail"]
+    assert problem["unmet"] == [{"requirement": "step_up", "reason": "used"}]
+    assert "unmet_after_step_up" not in problem
+    assert client.post("/pay", headers=ann.again()).status_code == 200
+    assert ann.events == ["spent", "used", "spent"]
+
+
+def test_policy_comes_first(ann: OneTime) -> None:
+    """A session that does not meet the policy is refused as ever, and holds nothing."""
+    client = TestClient(app_of(ann, lambda: "done"))
+
+    assert client.post("/pay").status_code == 401
+    plain = client.post("/pay", headers=dict(ann.descope.sign_in("ann@example.com").headers))
+
+    assert plain.json()["detail"]["unmet"] == [{"requirement": "step_up", "reason": "missing"}]
+    assert ann.store.holds == 0
+
+
+def redirect() -> Response:
+    """Answer 303."""
+    return RedirectResponse("/done", 303)
+
+
+async def missing() -> Response:
+    """Return 404."""
+    return JSONResponse({}, 404)
+
+
+def failing() -> Response:
+    """Return 503, from the thread pool."""
+    return JSONResponse({}, 503)
+
+
+async def set_status(response: Response) -> str:
+    """Set 402 and return something else."""
+    response.status_code = 402
+    return "no"
+
+
+async def raising() -> None:
+    """Raise an answer."""
+    raise HTTPException(400)
+
+
+def breaking() -> None:
+    """Raise an error."""
+    raise RuntimeError
+
+
+async def streaming() -> Response:
+    """Answer 200 piece by piece."""
+    return StreamingResponse(iter(["a", "b"]))
+
+
+def unfit() -> str:
+    """Return what the route does not promise."""
+    return "unfit"
+
+
+@pytest.mark.parametrize(
+    ("handler", "options", "statuses"),
+    [
+        (redirect, {}, [303, 401]),
+        (streaming, {}, [200, 401]),
+        (lambda: None, {"status_code": 204}, [204, 401]),
+        (missing, {}, [404, 404]),
+        (missing, {"status_code": 201}, [404, 404]),
+        (failing, {}, [503, 503]),
+        (set_status, {}, [402, 402]),
+        (raising, {}, [400, 400]),
+        (breaking, {}, [500, 500]),
+        (unfit, {"response_model": int}, [500, 500]),
+        (lambda: None, {"status_code": 410}, [410, 410]),
+    ],
+)
+def test_answer_decides(
+    handler: Callable[..., Any], options: dict[str, Any], statuses: list[int], ann: OneTime
+) -> None:
+    """Spent by 2xx and 3xx; given back by 4xx, 5xx and exceptions, returned or raised."""
+    assert posts(ann, app_of(ann, handler, **options)) == statuses
+
+
+def test_route_of_an_included_router_is_seen(ann: OneTime) -> None:
+    """FastAPI serves it by a copy; a generator streams with the status that is declared."""
+    router = APIRouter(prefix="/pay")
+    once = Depends(RequireStepUp(ann.guard, once="pay"))
+    router.post("", dependencies=[once])(missing)
+
+    @router.post("/events", dependencies=[once], response_class=StreamingResponse)
+    async def events() -> AsyncIterator[bytes]:
+        yield b"a"
+
+    app = FastAPI()
+    app.include_router(router)
+    assert posts(ann, app) == [404, 404]
+    client = TestClient(app, raise_server_exceptions=False)
+    if client.post("/pay/events", headers=ann.headers).status_code != 200:
+        pytest.skip("this FastAPI does not stream generators")
+    assert client.post("/pay/events", headers=ann.headers).status_code == 401
+
+
+class Order(BaseModel):
+    """A body."""
+
+    amount: int
+
+
+def test_malformed_body_gives_it_back(ann: OneTime) -> None:
+    """FastAPI answers 422 after the dependencies ran."""
+
+    async def pay(order: Order) -> int:
+        return order.amount
+
+    client = TestClient(app_of(ann, pay))
+
+    bodies: list[Any] = [{}, {"amount": 1}, {"amount": 1}]
+    statuses = [client.post("/pay", json=b, headers=ann.headers).status_code for b in bodies]
+    assert statuses == [422, 200, 401]
+
+
+@pytest.mark.parametrize("scope", [None, "function", "request"])
+def test_it_is_settled_before_the_answer_starts(scope: Any, ann: OneTime) -> None:
+    """Whatever scope its `Depends` has: a client that has its answer finds the step-up used."""
+    seen: list[list[str]] = []
+
+    class Watching(Response):
+        async def __call__(self, *asgi: Any) -> None:
+            seen.append(list(ann.events))
+            await super().__call__(*asgi)
+
+    app = FastAPI()
+    once = Depends(RequireStepUp(ann.guard, once="pay"), scope=scope)
+    app.post("/pay", dependencies=[once])(lambda: Watching("done"))
+
+    assert posts(ann, app) == [200, 401]
+    assert seen == [["spent"]]
+
+
+@pytest.mark.anyio
+async def test_one_of_forty_at_once_passes(ann: OneTime) -> None:
+    """While it is held the others are told to come back in a second."""
+    app = app_of(ann, lambda: None)
+    release = anyio.Event()
+
+    async def pay() -> str:
+        await release.wait()
+        return "paid"
+
+    app = app_of(ann, pay)
+    install(app, ann.guard)
+    answers: list[httpx.Response] = []
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://app", headers=ann.headers
+    ) as client:
+
+        async def send() -> None:
+            answers.append(await client.post("/pay"))
+            if len(answers) == 39:
+                release.set()
+
+        async with anyio.create_task_group() as group:
+            for _ in range(40):
+                group.start_soon(send)
+
+    *busy, passed = answers
+    assert passed.status_code == 200
+    assert {(a.status_code, a.json()["code"], a.headers["Retry-After"]) for a in busy} == {
+        (409, "step_up_busy", "1")
+    }
+    assert not any("WWW-Authenticate" in a.headers for a in busy)
+
+
+def test_each_purpose_has_a_use_of_its_own(ann: OneTime) -> None:
+    """Routes that share a purpose share the use."""
+    app = FastAPI()
+    for path, purpose in (("/a", "delete"), ("/b", "export"), ("/c", "delete")):
+        once = Depends(RequireStepUp(ann.guard, once=purpose))
+        app.post(path, dependencies=[once])(lambda: "done")
+    client = TestClient(app)
+
+    statuses = [client.post(p, headers=ann.headers).status_code for p in ("/a", "/b", "/c", "/b")]
+    assert statuses == [200, 200, 401, 401]
+
+
+def test_asked_twice_in_one_request_it_is_held_once(ann: OneTime) -> None:
+    """By router and route, with other policies; the answer still decides."""
+    app = FastAPI(dependencies=[Depends(RequireStepUp(ann.guard, max_age="9m", once="pay"))])
+    once = Depends(RequireStepUp(ann.guard, max_age="5m", once="pay"))
+    app.post("/pay", dependencies=[once])(lambda: "done")
+    app.post("/missing", dependencies=[once])(missing)
+    client = TestClient(app)
+
+    assert client.post("/missing", headers=ann.headers).status_code == 404
+    assert posts(ann, app) == [200, 401]
+    assert ann.store.holds == 3
+
+
+def test_used_step_up_is_refused_with_all_that_the_route_asks(ann: OneTime) -> None:
+    """The client would be asked again otherwise."""
+    app = FastAPI(dependencies=[Depends(RequireStepUp(ann.guard, max_age="9m", once="pay"))])
+    app.post("/pay")(lambda: "done")
+    strict = RequireStepUp(ann.guard, max_age="5m", amr=["webauthn"])
+    app.post("/keys", dependencies=[Depends(strict)])(lambda: "done")
+    client = TestClient(app)
+    client.post("/pay", headers=ann.headers)
+
+    problem = client.post("/keys", headers=ann.headers).json()["detail"]
+
+    assert (problem["max_age"], problem["amr"]) == (300, ["webauthn"])
+    assert problem["unmet"] == [
+        {"requirement": "step_up", "reason": "used"},
+        {"requirement": "amr", "reason": "missing"},
+    ]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])
+def test_head_and_options_never_spend(method: str, ann: OneTime) -> None:
+    """They are asked for the policy only, before and after."""
+    app = FastAPI()
+    once = Depends(RequireStepUp(ann.guard, once="pay"))
+    app.api_route("/pay", methods=["POST", method], dependencies=[once])(lambda: "done")
+    client = TestClient(app)
+
+    assert client.request(method, "/pay", headers=ann.headers).status_code == 200
+    assert posts(ann, app) == [200, 401]
+    assert client.request(method, "/pay", headers=ann.headers).status_code == 200
+    assert client.request(method, "/pay").status_code == 401
+
+
+def test_report_only_never_spends() -> None:
+    """Nothing is held, so nothing is refused."""
+    with OneTime(report_only=True) as ann:
+        assert posts(ann, app_of(ann, lambda: "done"), 3) == [200, 200, 200]
+        assert ann.store.holds == 0
+
+
+def test_helper_routes_hold_nothing(ann: OneTime) -> None:
+    """Asked of the whole app, it neither closes the way to step up nor spends there."""
+    app = FastAPI(dependencies=[Depends(RequireStepUp(ann.guard, once="pay"))])
+    app.include_router(stepup_router(ann.guard))
+    client = TestClient(app)
+
+    for headers in (ann.headers, dict(ann.descope.sign_in("ann@example.com").headers)):
+        assert client.get("/step-up/status", headers=headers).status_code == 200
+    assert ann.store.holds == 0
+    finish = client.post("/step-up/otp/verify", json={"delivery": "email", "code": "123456"})
+    assert finish.json()["detail"]["code"] == "unauthenticated"
+
+
+def test_overridden_dependency_holds_nothing(ann: OneTime) -> None:
+    """A test of the app replaces it whole."""
+    once = RequireStepUp(ann.guard, once="pay")
+    app = FastAPI()
+
+    @app.post("/pay")
+    def pay(claims: Annotated[Claims, Depends(once)]) -> str:
+        return claims.subject
+
+    app.dependency_overrides[once] = lambda: Claims({"sub": "U1"})
+
+    assert posts(ann, app, 3) == [200, 200, 200]
+    assert ann.store.holds == 0
+
+
+def over_limit(order: Order) -> bool:
+    """Ask above a limit."""
+    return order.amount > 100
+
+
+@pytest.mark.parametrize("route_class", [None, StepUpRoute])
+def test_condition_decides_first(route_class: Any, ann: OneTime) -> None:
+    """Where it says no, a session is enough and nothing is spent."""
+    runs: list[int] = []
+
+    def counting(order: Order) -> bool:
+        runs.append(order.amount)
+        return over_limit(order)
+
+    app = FastAPI()
+    if route_class is not None:
+        app.router.route_class = route_class
+    once = RequireStepUp(ann.guard, max_age="5m", when=counting, once="pay")
+
+    @app.post("/pay")
+    def pay(order: Order, claims: Annotated[Claims, Depends(once)]) -> str:
+        return claims.subject
+
+    client = TestClient(app)
+    plain = dict(ann.descope.sign_in("ann@example.com").headers)
+
+    def status(amount: int, headers: dict[str, str]) -> int:
+        return client.post("/pay", json={"amount": amount}, headers=headers).status_code
+
+    assert [status(5, plain), status(500, plain)] == [200, 401]
+    assert [status(a, ann.headers) for a in (5, 500, 5, 500)] == [200, 200, 200, 401]
+    assert runs == [5, 500, 5, 500, 5, 500]
+    assert client.post("/pay", json={"amount": 500}).status_code == 401
+
+
+def test_caller_without_a_session_is_refused_before_the_body(ann: OneTime) -> None:
+    """As on every other guarded route."""
+
+    async def pay(order: Order) -> int:
+        raise AssertionError
+
+    app = app_of(ann, pay)
+    install(app, ann.guard)
+
+    assert TestClient(app).post("/pay", content=b"{broken").status_code == 401
+
+
+def chat_of(ann: OneTime, *, accepts: bool = True, installed: bool = True) -> FastAPI:
+    """An app with a WebSocket that spends step-ups."""
+    app = FastAPI()
+    once = Depends(RequireStepUp(ann.guard, once="pay"))
+
+    @app.websocket("/chat", dependencies=[once])
+    async def chat(websocket: WebSocket) -> None:
+        if accepts:
+            await websocket.accept()
+            await websocket.send_text(str(ann.events))
+        await websocket.close()
+
+    if installed:
+        install(app, ann.guard)
+    return app
+
+
+def test_websocket_spends_when_it_is_accepted(ann: OneTime) -> None:
+    """Not at its end: it may live longer than any lease."""
+    client = TestClient(chat_of(ann))
+    with client.websocket_connect("/chat", headers=ann.headers) as chat:
+        assert chat.receive_text() == "['spent']"
+
+    session = client.websocket_connect("/chat", headers=ann.headers)
+    with pytest.raises(WebSocketDenialResponse) as denied, session:
+        pass
+    assert denied.value.json()["unmet"] == [{"requirement": "step_up", "reason": "used"}]
+
+
+def test_websocket_that_is_not_accepted_gives_it_back(ann: OneTime) -> None:
+    """The handler closed it instead."""
+    client = TestClient(chat_of(ann, accepts=False))
+    for _ in range(2):
+        session = client.websocket_connect("/chat", headers=ann.headers)
+        with pytest.raises(WebSocketDisconnect), session:
+            pass
+    assert ann.events == ["given_back", "given_back"]
+
+
+@pytest.mark.parametrize(("failing", "events"), [("hold", []), ("settle", [])])
+def test_websocket_is_not_accepted_where_the_store_fails(failing: str, events: list[str]) -> None:
+    """503 as its denial, at either step."""
+    with OneTime(failing) as ann:
+        session = TestClient(chat_of(ann)).websocket_connect("/chat", headers=ann.headers)
+        with pytest.raises(WebSocketDenialResponse) as denied, session:
+            pass
+    assert (denied.value.status_code, denied.value.json()["code"]) == (503, "one_time_unavailable")
+    assert ann.events == ["unavailable"]
+
+
+def test_store_that_is_down_lets_nothing_pass() -> None:
+    """503 before the handler runs, without a challenge: no session ends by this."""
+    runs: list[int] = []
+    with OneTime("hold") as ann:
+        client = TestClient(app_of(ann, lambda: runs.append(1)))
+        refused = client.post("/pay", headers=ann.headers)
+        assert (refused.status_code, refused.json()["detail"]["code"]) == (
+            503,
+            "one_time_unavailable",
+        )
+        assert refused.headers["Retry-After"] == "1"
+        assert "WWW-Authenticate" not in refused.headers
+        ann.store.failing.clear()
+        assert client.post("/pay", headers=ann.headers).status_code == 200
+    assert runs == [1]
+
+
+def test_step_up_that_cannot_be_spent_is_503_and_used() -> None:
+    """The handler has run, so this process lets no other request use it."""
+    with OneTime("settle") as ann:
+        app = app_of(ann, lambda: "done")
+        assert posts(ann, app) == [503, 401]
+        ann.store.failing.clear()
+        assert posts(ann, app, 1) == [401]
+    assert ann.events == ["unavailable", "used", "used"]
+
+
+def test_step_up_that_cannot_be_given_back_is_held_until_its_lease_ends() -> None:
+    """The answer stands: the client learns why the handler failed."""
+    with OneTime("settle") as ann:
+        assert posts(ann, app_of(ann, missing)) == [404, 409]
+    assert ann.events == ["unavailable", "busy"]
+
+
+def test_cancelled_handler_gives_it_back(ann: OneTime) -> None:
+    """As a middleware does with a client that goes."""
+    started = anyio.Event()
+
+    async def pay() -> None:
+        started.set()
+        await anyio.sleep(60)
+
+    async def go() -> None:
+        app = app_of(ann, pay)
+        transport = httpx.ASGITransport(app)
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://app") as client,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(lambda: client.post("/pay", headers=ann.headers))
+            await started.wait()
+            group.cancel_scope.cancel()
+
+    anyio.run(go)
+
+    assert ann.events == ["given_back"]
+
+
+def test_sync_handlers_that_fill_the_thread_pool_lock_nobody_out(ann: OneTime) -> None:
+    """Holding needs no thread of theirs."""
+    ready = threading.Barrier(2, timeout=10)
+
+    def pay() -> str:
+        ready.wait()
+        return "paid"
+
+    app = app_of(ann, pay)
+    statuses: list[int] = []
+    with TestClient(app) as client:
+        threads = [
+            threading.Thread(
+                target=lambda h=h: statuses.append(client.post("/pay", headers=h).status_code)
+            )
+            for h in (ann.headers, ann.again())
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert statuses == [200, 200]
+
+
+def test_equal_ones_are_equal(ann: OneTime) -> None:
+    """The purpose tells dependencies apart, and is shown."""
+    one = RequireStepUp(ann.guard, once="pay")
+
+    assert one == RequireStepUp(ann.guard, once="pay")
+    assert hash(one) == hash(RequireStepUp(ann.guard, once="pay"))
+    assert one not in {RequireStepUp(ann.guard), RequireStepUp(ann.guard, once="delete")}
+    assert repr(one).endswith(", once='pay')")
+    with pytest.raises(AttributeError, match="immutable"):
+        one.once = None
+
+
+@pytest.mark.anyio
+async def test_called_by_hand_it_says_what_to_write(ann: OneTime) -> None:
+    """Nothing would settle it."""
+    once = RequireStepUp(ann.guard, once="pay")
+    with pytest.raises(TypeError, match=r"async with guard\.once\(request, purpose, policy\)"):
+        await once(HTTPConnection({"type": "http", "headers": []}))
+
+
+@pytest.mark.parametrize("once", [True, "", "two words", "x" * 65, 7, b"pay", "-pay"])
+def test_purpose_is_a_name(once: Any, ann: OneTime) -> None:
+    """Found where it is declared."""
+    with pytest.raises(ConfigurationError, match='such as once="delete-account"'):
+        RequireStepUp(ann.guard, once=once)
+
+
+def test_subclass_with_a_call_of_its_own_takes_no_purpose(ann: OneTime) -> None:
+    """FastAPI would not run what settles it."""
+
+    class Own(RequireStepUp):
+        async def __call__(self, connection: HTTPConnection) -> Claims:
+            raise AssertionError
+
+    with pytest.raises(ConfigurationError, match=r"Own has a __call__ .* cannot take once=\."):
+        Own(ann.guard, once="pay")

@@ -15,6 +15,7 @@ from fastapi_stepup._json import parse_object
 from fastapi_stepup.browser.assets import respond_docs_script
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.providers.descope.client import DescopeClient
 from fastapi_stepup.providers.descope.emulated import is_emulated, sign_in_on_emulator
 from fastapi_stepup.web.dependencies import SCHEME_NAME
 
@@ -96,10 +97,16 @@ class DocsLayer:
         login_id = (parse_object(body) or {}).get("login_id")
         if not isinstance(login_id, str) or not login_id:
             return Response(status_code=422, headers=no_store)
-        tokens = await sign_in_on_emulator(self.guard.descope, login_id)
+        descope = self._emulated()
+        tokens = None if descope is None else await sign_in_on_emulator(descope, login_id)
         if tokens is None:
             return Response(status_code=404, headers=no_store)
         return JSONResponse(tokens, headers=no_store)
+
+    def _emulated(self) -> DescopeClient | None:
+        """Return the client of the emulator that the guard is on at the moment, if it is."""
+        descope: DescopeClient | None = getattr(self.guard, "descope", None)  # or another issuer
+        return descope if descope is not None and is_emulated(descope) else None
 
     async def _serve_page(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Uncompressed, so that a tag can be put in.
@@ -114,7 +121,7 @@ class DocsLayer:
             "data-scheme": SCHEME_NAME,
             "data-stepup": f"{base}/stepup.js",
         }
-        if is_emulated(self.guard.descope):
+        if self._emulated() is not None:
             attributes["data-sign-in"] = f"{base}/sign-in"
         if nonce := _NONCE.search(headers.get("Content-Security-Policy", "")):
             attributes["nonce"] = nonce[1]

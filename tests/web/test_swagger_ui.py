@@ -70,6 +70,15 @@ def test_real_project_offers_no_sign_in(guard: StepUpGuard) -> None:
     assert (reply.status_code, reply.content) == (404, b"")
 
 
+def test_guard_of_another_issuer_offers_no_sign_in() -> None:
+    """Its page answers challenges all the same."""
+    guard = StepUpGuard.for_oidc("https://issuer.example", audience="api")
+    client = TestClient(documented(guard))
+
+    assert "data-sign-in" not in tag(client.get("/docs").text)
+    assert client.post("/docs/sign-in", json={"login_id": "ann"}).status_code == 404
+
+
 def test_user_of_the_emulator_signs_in(guard: StepUpGuard, descope: DescopeEmulator) -> None:
     """The reply has both tokens, is not stored, and the session is hers."""
     client = TestClient(documented(guard))

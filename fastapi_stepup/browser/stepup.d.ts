@@ -26,7 +26,7 @@
  *   whose they are, when the challenge comes and after the step-up: another tab may change them.
  * - Once. What the server answers after the step-up is returned. A session that was stepped up just
  *   now and is still not enough (`unmet_after_step_up`) is asked for again only when a method is
- *   offered that the challenge names in `amr`.
+ *   offered that proves what the challenge names in `amr`.
  *
  * Who waits:
  * - Parallel requests share one prompt. A request whose 401 arrives after a prompt that was opened
@@ -138,9 +138,23 @@ export interface StepUpChallenge {
   readonly acrValues: readonly string[];
   /** Ways of authenticating; any one will do. */
   readonly amr: readonly string[];
-  /** What can be offered: mounted, known to this file and, where the challenge names any, in `amr`. */
+  /** All that would be enough, nearest first; empty where the members above say everything. */
+  readonly alternatives: readonly StepUpAlternative[];
+  /**
+   * What can be offered: mounted, known to this file, and able to prove the `amr` of one of the
+   * alternatives; those of the nearest first. Empty where nothing can: the dialog says so.
+   */
   readonly methods: readonly StepUpMethod[];
   readonly flowId?: string;
+}
+
+/** One way to meet the policy of a route, as the server wrote it. */
+export interface StepUpAlternative {
+  unmet?: StepUpChallenge["unmet"];
+  max_age?: number;
+  /** Any one will do; nested, if one of each list is needed. */
+  amr?: string[] | string[][];
+  acr_values?: string[] | string[][];
 }
 
 /** A finished step-up: the server's reply. Tokens are `null` where they are cookies. */

@@ -20,6 +20,10 @@ const LINKS = ["magiclink", "enchantedlink"];
 // The code expired or is exhausted: only a new one helps, and it may be sent at once.
 const SEND_AGAIN = /^otp_e/;
 const HANDLED = [...DELIVERIES, ...LINKS, "totp", globalThis.PublicKeyCredential && "passkey"];
+// In `amr`, where that is another word. `otp` is any code.
+const PROVED = { passkey: "webauthn", magiclink: "email", enchantedlink: "email" };
+const proves = (name, amr) =>
+  amr.includes(PROVED[name] ?? name) || (amr.includes("otp") && !PROVED[name]);
 
 const list = (value) => (Array.isArray(value) ? value : []);
 const isObject = (value) => value && typeof value === "object" && !Array.isArray(value);
@@ -74,13 +78,19 @@ async function readChallenge(response, input) {
     const stepUp = objectIn(JSON.parse(JSON.stringify(problem.step_up ?? {}), resolved));
     const otp = stepUp.start_uri && Object.fromEntries(DELIVERIES.map((name) => [name, stepUp]));
     const routes = { ...objectIn(stepUp.uris), ...otp };
-    const amr = list(problem.amr);
-    const offered = list(stepUp.methods).filter(
-      (name) => HANDLED.includes(name) && isObject(routes[name]),
+    const alternatives = list(problem.alternatives).filter(isObject);
+    // Of several clauses the server offers only what proves one that is still unmet.
+    const wanted = (alternatives.length ? alternatives : [problem]).map(({ amr }) =>
+      list(amr).flat(),
     );
-    const meets = (name) =>
-      !amr.includes("mfa") && amr.includes(name === "passkey" ? "webauthn" : name);
-    const sure = offered.filter(meets);
+    const known = list(stepUp.methods);
+    const offered = known.filter((name) => HANDLED.includes(name) && isObject(routes[name]));
+    // By the nearest alternative first.
+    const through = (test) => [
+      ...new Set(wanted.flatMap((amr) => offered.filter((name) => test(name, amr)))),
+    ];
+    const sure = through((name, amr) => !amr.includes("mfa") && proves(name, amr));
+    const any = (amr) => !amr.length || amr.includes("mfa");
     const inHeader = /^\d{1,10}$/.test(header?.max_age) ? +header.max_age : null;
     return {
       problem,
@@ -89,8 +99,12 @@ async function readChallenge(response, input) {
       unmet: list(problem.unmet),
       maxAge: Number.isSafeInteger(problem.max_age) ? problem.max_age : inHeader,
       acrValues: list(problem.acr_values ?? header?.acr_values?.match(/\S+/g)),
-      amr,
-      methods: sure.length ? sure : offered,
+      amr: list(problem.amr),
+      alternatives,
+      wanted,
+      methods: through((name, amr) => any(amr) || proves(name, amr)),
+      // The page has no other methods of its own to meet it by.
+      complete: Array.isArray(stepUp.methods) && known.every((name) => HANDLED.includes(name)),
       // Stepped up just now: only another method helps.
       hopeless: problem.unmet_after_step_up === true && !sure.length,
       flowId: stepUp.flow_id,
@@ -285,7 +299,8 @@ export function withStepUp(fetch, options = {}) {
       }
       if (!replayable) throw new StepUpBodyNotReplayable("body_not_replayable", { response });
       const held = bearer ?? sessionToken;
-      const key = JSON.stringify([url.origin, account(held), challenge.amr, challenge.acrValues]);
+      const { wanted, acrValues } = challenge;
+      const key = JSON.stringify([url.origin, account(held), wanted, acrValues]);
       let one = running.get(key);
       // Sent before the last step-up ended: send it again before asking.
       rejoined = !rejoined && one?.end > sent && one.end < Infinity;
@@ -411,7 +426,8 @@ export class StepUpDialog extends (globalThis.HTMLElement ?? Object) {
   texts = {};
 
   static handles(challenge, options) {
-    return globalThis.document && (challenge.methods.length || flowIn(challenge, options));
+    const { methods, complete } = challenge;
+    return globalThis.document && (methods.length || complete || flowIn(challenge, options));
   }
 
   static async prompt(...given) {
@@ -608,7 +624,8 @@ export class StepUpDialog extends (globalThis.HTMLElement ?? Object) {
     const offer = async (words) => {
       const status = await known;
       if (status) {
-        methods = list(status.methods).filter((one) => challenge.methods.includes(one?.method));
+        const usable = (name) => list(status.methods).filter((one) => one?.method === name);
+        methods = challenge.methods.flatMap(usable);
       }
       const [{ method, destination } = {}] = methods;
       if (methods.length > 1) choose();

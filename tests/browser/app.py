@@ -8,12 +8,19 @@ codes. Served once it has two origins: `http://localhost` with the cookies, and
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Body, Depends, FastAPI, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
-from fastapi_stepup import Claims, RequireStepUp, StepUpGuard, install, stepup_router
+from fastapi_stepup import (
+    Claims,
+    RequireStepUp,
+    StepUpGuard,
+    StepUpPolicy,
+    install,
+    stepup_router,
+)
 from fastapi_stepup.browser.assets import stepup_script
 from fastapi_stepup.testing import DescopeEmulator
 
@@ -31,6 +38,40 @@ POLICY = "; ".join(
         "require-trusted-types-for 'script'",
     ]
 )
+
+
+def policies(guard: StepUpGuard) -> APIRouter:
+    """Return routes whose policies say more than one thing."""
+    by_code = RequireStepUp(guard, max_age="5m", amr=("email", "sms"))
+    by_passkey = RequireStepUp(guard, max_age="2m", amr=("webauthn",))
+    router = APIRouter(prefix="/policies")
+    inner = APIRouter(dependencies=[Depends(by_code)])
+
+    @inner.post("/both")
+    async def both(claims: Annotated[Claims, Depends(by_passkey)]) -> list[str]:
+        return list(claims.amr)
+
+    passkey_or_app = StepUpPolicy(max_age="2m", amr=["webauthn"]) | StepUpPolicy(amr=["totp"])
+
+    @router.post("/either")
+    async def either(
+        claims: Annotated[Claims, Depends(RequireStepUp(guard, policy=passkey_or_app))],
+    ) -> list[str]:
+        return list(claims.amr)
+
+    async def over_limit(amount: Annotated[int, Body(embed=True)]) -> bool:
+        return amount > 1000
+
+    transfers = RequireStepUp(guard, max_age="5m", when=over_limit)
+
+    @router.post("/transfer")
+    async def transfer(
+        claims: Annotated[Claims, Depends(transfers)], amount: Annotated[int, Body(embed=True)]
+    ) -> list[str]:
+        return [str(amount), *claims.amr]
+
+    router.include_router(inner)
+    return router
 
 
 def create_app(*, installed: bool = True) -> FastAPI:
@@ -61,6 +102,7 @@ def create_app(*, installed: bool = True) -> FastAPI:
         allow_methods=["*"],
         allow_headers=["authorization", "content-type"],
     )
+    app.include_router(policies(guard))
     recent = Depends(RequireStepUp(guard, max_age="5m"))
     by_phone = Depends(RequireStepUp(guard, amr=("sms",)))
 

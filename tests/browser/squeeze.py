@@ -18,14 +18,27 @@ NAMES: Final = ("stepup", *(f"stepup-{part}" for part in PARTS))
 def squeezed(source: str) -> str:
     """Return *source* without comments, and without spaces and line ends that mean nothing.
 
-    Knows no JavaScript: comments stand on lines of their own, no text has an operator between two
-    spaces, and none runs over several lines but the style sheet, which is called `CSS`.
+    Knows no JavaScript: comments stand on lines of their own, a line with a text has no escaped
+    quote in it, and what runs over several lines is the style sheet, which is called `CSS`.
     """
     lines = (line.strip() for line in source.splitlines())
     kept = (line for line in lines if line and not line.startswith("//"))
-    joined = re.sub(r"(?<=[{(\[,;])\n", "", "\n".join(kept)) + "\n"
-    tight = re.sub(r" (=>|=|===|!==|&&|\|\||\?\?|\?|:) ", r"\1", joined)
-    return re.sub(r"(?<=const CSS=`)[^`]*", lambda found: _squeezed_style(found[0]), tight)
+    parts = re.split(r"(?<=const CSS = `)([^`]*)", "\n".join(kept) + "\n", maxsplit=1)
+    parts[::2] = map(_squeezed_code, parts[::2])
+    parts[1::2] = map(_squeezed_style, parts[1::2])
+    return "".join(parts).rstrip() + "\n"
+
+
+def _squeezed_code(code: str) -> str:
+    # A line with a slash may have a regular expression in it.
+    lines = (line if "/" in line else _squeezed_line(line) for line in code.split("\n"))
+    return re.sub(r"(?<=[{(\[,;])\n", "", "\n".join(lines))
+
+
+def _squeezed_line(line: str) -> str:
+    parts = re.split(r"""("[^"]*"|`[^`]*`)""", line)
+    parts[::2] = (re.sub(r" ?([=>?:&|+*<,;(){}!-]+) ?", r"\1", part) for part in parts[::2])
+    return "".join(parts)
 
 
 def _squeezed_style(sheet: str) -> str:

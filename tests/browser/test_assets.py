@@ -90,11 +90,13 @@ def test_squeezing_leaves_out_what_means_nothing() -> None:
     """Comments on lines of their own, indentation, spaces, and line ends after an open end."""
     source = (
         "// Why.\nconst a = {\n  // Note.\n  b: 1,\n};\n\nfunction c() {}\n"
-        'd(\n  e ? "// no" : 2,\n);\nconst CSS = `\n:host { color: red;\n  margin: 0 }\n`;\n'
+        'd(\n  e ? "a , b" : /x , y/,\n);\nf("g : h", [1, 2]);\n'
+        "const CSS = `\n:host { color: red;\n  margin: 0 }\n`;\n"
     )
 
     assert squeezed(source) == (
-        'const a={b: 1,};function c() {}\nd(e?"// no":2,);const CSS=`:host{color:red;margin:0}`;\n'
+        "const a={b:1,};function c(){}\n"
+        'd(e ? "a , b" : /x , y/,);f("g : h",[1,2]);const CSS=`:host{color:red;margin:0}`;\n'
     )
 
 

@@ -89,21 +89,48 @@ test("only methods that this file handles and the server has mounted are offered
   assert.deepEqual(seen.methods, ["email", "sms", "totp"]);
 });
 
-for (const [amr, methods] of [
-  [
-    ["sms", "totp"],
-    ["sms", "totp"],
-  ],
-  [["hwk"], ["email", "sms", "totp"]],
-  [
-    ["sms", "mfa"],
-    ["email", "sms", "totp"],
-  ],
+// The server of these offers email, sms and totp.
+for (const [name, members, methods] of [
+  ["one clause", { amr: ["sms", "totp"] }, ["sms", "totp"]],
+  ["a word that no method proves", { amr: ["hwk"] }, []],
+  ["a second factor", { amr: ["sms", "mfa"] }, ["email", "sms", "totp"]],
+  ["any code", { amr: ["otp"] }, ["email", "sms", "totp"]],
+  ["two alternatives", either(["webauthn"], ["totp"]), ["totp"]],
+  ["the nearest first", either(["totp"], ["sms", "email"]), ["totp", "email", "sms"]],
+  ["the same twice", either(["totp"], ["totp", "sms"]), ["totp", "sms"]],
+  ["one that takes any step-up", either(["totp"], undefined), ["totp", "email", "sms"]],
+  ["two clauses at once", either([["sms"], ["totp"]]), ["sms", "totp"]],
+  ["alternatives that are none", { amr: ["sms"], alternatives: ["x", 1] }, ["sms"]],
+  ["amr that is no list", { amr: "sms" }, ["email", "sms", "totp"]],
 ]) {
-  test(`methods for amr ${amr}`, async () => {
-    assert.deepEqual((await seenIn(challenge({ amr }))).seen.methods, methods);
+  test(`methods for ${name}`, async () => {
+    const { seen } = await seenIn(challenge(members));
+    assert.deepEqual(seen.methods, methods);
+    assert.deepEqual(seen.amr, Array.isArray(members.amr) ? members.amr : []);
   });
 }
+
+function either(...all) {
+  const unmet = [{ requirement: "step_up", reason: "missing" }];
+  return { amr: all[0], alternatives: all.map((amr) => ({ unmet, max_age: 300, amr })) };
+}
+
+test("links prove that the mail was read", async () => {
+  const uris = Object.fromEntries(
+    ["magiclink", "enchantedlink"].map((name) => [name, { start_uri: "/start" }]),
+  );
+  const step_up = { methods: ["sms", ...Object.keys(uris)], uris, start_uri: "/otp/start" };
+  const { seen } = await seenIn(challenge({ amr: ["email"], step_up }));
+  assert.deepEqual(seen.methods, ["magiclink", "enchantedlink"]);
+  assert.deepEqual((await seenIn(challenge({ amr: ["otp"], step_up }))).seen.methods, ["sms"]);
+});
+
+test("after a step-up that was not enough, an alternative is worth a try", async () => {
+  const members = { unmet_after_step_up: true, ...either(["webauthn"], ["totp"]) };
+  assert.deepEqual((await seenIn(challenge(members))).seen.methods, ["totp"]);
+  const any = { unmet_after_step_up: true, ...either(["webauthn"], ["mfa"]) };
+  assert.equal((await seenIn(challenge(any))).seen, undefined);
+});
 
 const elsewhere = { ...problem().step_up, status_uri: "https://evil.example/status" };
 for (const [name, response, options] of [

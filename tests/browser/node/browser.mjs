@@ -1,4 +1,5 @@
 // Shared by the scenarios: a page of the served app, its emulator, and what a user does there.
+import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
 import { after, before } from "node:test";
 import { chromium } from "playwright-core";
@@ -147,6 +148,32 @@ export class User {
       },
       [path, bearer, body],
     );
+  }
+
+  // A passkey in a virtual device of the browser; the emulator checks what it signs.
+  async addPasskey() {
+    const session = await this.context.newCDPSession(this.page);
+    await session.send("WebAuthn.enable");
+    await session.send("WebAuthn.addVirtualAuthenticator", {
+      options: {
+        protocol: "ctap2",
+        transport: "internal",
+        hasResidentKey: true,
+        hasUserVerification: true,
+        isUserVerified: true,
+        automaticPresenceSimulation: true,
+      },
+    });
+    const start = { loginId: this.login, origin: this.site };
+    const { transactionId, options } = await this.descope("webauthn/update/start", start);
+    const response = await this.page.evaluate(async (options) => {
+      const { publicKey } = JSON.parse(options);
+      const parsed = PublicKeyCredential.parseCreationOptionsFromJSON(publicKey);
+      const credential = await navigator.credentials.create({ publicKey: parsed });
+      return JSON.stringify(credential.toJSON());
+    }, options);
+    const finish = { transactionId, response };
+    assert.deepEqual(await this.descope("webauthn/update/finish", finish), {});
   }
 
   // Answers by path: each is one, or a list that is used up but for its last.

@@ -1,7 +1,7 @@
 // The dialog: authenticator apps, links and passkeys.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { SESSION, SITE, User, answers, emulator, refusal, status } from "./browser.mjs";
+import { SESSION, User, answers, emulator, refusal, status } from "./browser.mjs";
 
 test("an authenticator app", async (t) => {
   const user = await User.open(t);
@@ -79,31 +79,6 @@ test("an enchanted link, while the network comes and goes", async (t) => {
   assert.deepEqual(user.bodies["/step-up/enchantedlink/poll"][2], { pending_ref: "p" });
 });
 
-// A passkey of this user, in a virtual device of the browser; the emulator checks what it signs.
-async function enrol(user) {
-  const session = await user.context.newCDPSession(user.page);
-  await session.send("WebAuthn.enable");
-  await session.send("WebAuthn.addVirtualAuthenticator", {
-    options: {
-      protocol: "ctap2",
-      transport: "internal",
-      hasResidentKey: true,
-      hasUserVerification: true,
-      isUserVerified: true,
-      automaticPresenceSimulation: true,
-    },
-  });
-  const start = { loginId: user.login, origin: SITE };
-  const { transactionId, options } = await user.descope("webauthn/update/start", start);
-  const response = await user.page.evaluate(async (options) => {
-    const { publicKey } = JSON.parse(options);
-    const parsed = PublicKeyCredential.parseCreationOptionsFromJSON(publicKey);
-    const credential = await navigator.credentials.create({ publicKey: parsed });
-    return JSON.stringify(credential.toJSON());
-  }, options);
-  assert.deepEqual(await user.descope("webauthn/update/finish", { transactionId, response }), {});
-}
-
 const grownOld = () => {
   delete PublicKeyCredential.parseRequestOptionsFromJSON;
   delete PublicKeyCredential.prototype.toJSON;
@@ -114,7 +89,7 @@ for (const [name, age] of [
 ]) {
   test(`a passkey${name}`, async (t) => {
     const user = await User.open(t);
-    await enrol(user);
+    await user.addPasskey();
     await user.page.evaluate(age);
     await user.pay();
     await user.method("Use my passkey").click();

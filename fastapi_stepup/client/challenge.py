@@ -4,7 +4,7 @@ Nothing that a server writes makes these functions raise.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeAlias
 
@@ -17,6 +17,7 @@ from fastapi_stepup.client.models import (
     StepUpTokens,
     is_token,
 )
+from fastapi_stepup.providers.descope.amr import MFA, can_prove
 
 Origin: TypeAlias = tuple[str, bytes, int | None]
 DELIVERIES: Final = ("email", "sms", "voice", "whatsapp")
@@ -31,9 +32,14 @@ _MOST_SECONDS: Final = 10**10
 
 @dataclass(frozen=True, slots=True)
 class StepUpChallenge:
-    """A step-up challenge that this client can meet: requirements and routes."""
+    """A step-up challenge for this client: requirements, and the routes that can meet one of them.
+
+    Without routes there is no way to meet it, neither for this client nor for another one.
+    """
 
     routes: Mapping[str, Mapping[str, Any]]
+    wanted: tuple[tuple[str, ...], ...]
+    alternatives: tuple[Mapping[str, Any], ...]
     max_age: int | None
     acr_values: tuple[str, ...]
     amr: tuple[str, ...]
@@ -49,26 +55,29 @@ class StepUpChallenge:
         if demand is None:
             return None
         problem, in_header = demand
-        amr = _texts(problem.get("amr"))
-        routes = _routes(problem, response.url)
-        named = {} if "mfa" in amr else {name: routes[name] for name in routes if name in amr}
-        # Stepped up just now, and not enough: only another method helps.
+        offered, wanted = _routes(problem, response.url), _wanted(problem)
+        routes = _leading(offered, wanted)
         if problem.get("unmet_after_step_up") is True:
-            routes = named
-        if not routes:
+            # Stepped up just now, and not enough: only another method helps.
+            routes = _leading(offered, [amr for amr in wanted if amr and MFA not in amr])
+            if not routes:
+                return None
+        if not routes and not _is_complete(problem, offered):
             return None
         return cls(
-            routes=named or routes,
+            routes=routes,
+            wanted=wanted,
+            alternatives=_objects(problem.get("alternatives")),
             max_age=_seconds(problem.get("max_age"), in_header.max_age),
             acr_values=_texts(problem.get("acr_values")) or in_header.acr_values,
-            amr=amr,
+            amr=_texts(problem.get("amr")),
             unmet=_objects(problem.get("unmet")),
         )
 
     @property
-    def wants(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def wants(self) -> tuple[object, ...]:
         """Requirements of a step-up. One step-up meets all challenges with equal `wants`."""
-        return self.amr, self.acr_values
+        return self.wanted, self.acr_values
 
     def question(self, method: str, destination: str | None, problem: str | None) -> StepUpQuestion:
         """Return the question for the prompt."""
@@ -80,6 +89,7 @@ class StepUpChallenge:
             acr_values=self.acr_values,
             amr=self.amr,
             unmet=self.unmet,
+            alternatives=self.alternatives,
             problem=problem,
         )
 
@@ -171,6 +181,35 @@ def _challenge(response: Response) -> Challenge | None:
         return None
     ours = (c for c in challenges if c.scheme.lower() == "bearer" and c.error == _CODE)
     return next(ours, None)
+
+
+def _wanted(problem: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """Return the `amr` values of each alternative, nearest first; none for one that takes any.
+
+    Of several clauses the server offers only what proves one that is still unmet.
+    """
+    ways = _objects(problem.get("alternatives")) or (problem,)
+    clauses = ([_list(one) or [one] for one in _list(way.get("amr"))] for way in ways)
+    return tuple(_texts([value for clause in way for value in clause]) for way in clauses)
+
+
+def _leading(
+    routes: Mapping[str, dict[str, Any]], wanted: Iterable[tuple[str, ...]]
+) -> dict[str, dict[str, Any]]:
+    """Return those of *routes* that can meet an alternative, by the nearest one first."""
+    return {
+        name: routes[name]
+        for amr in wanted
+        for name in routes
+        if not amr or MFA in amr or can_prove(name, amr, known=())
+    }
+
+
+def _is_complete(problem: Mapping[str, Any], routes: Mapping[str, object]) -> bool:
+    """Return whether this client knows all offered methods: it may say that none will do."""
+    step_up = problem.get("step_up")
+    methods = step_up.get("methods") if isinstance(step_up, dict) else None
+    return isinstance(methods, list) and len(_texts(methods)) == len(methods) <= len(routes)
 
 
 def _routes(problem: Mapping[str, Any], url: URL) -> dict[str, dict[str, Any]]:

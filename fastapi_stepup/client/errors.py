@@ -10,6 +10,7 @@ class StepUpFailed(Exception):
     Attributes:
         code: Code of the server's problem. Codes of this client are `"cancelled"`, `"failed"` (the
             answer has no problem), `"no_session"` (no token, or none that can be sent),
+            `"no_step_up_method"` (no offered method proves what is asked for),
             `"redirected"` (a route of the step-up led elsewhere, which is not followed),
             `"subject_mismatch"` (the new session is another user's), `"unreadable"` (the body
             cannot be decoded) and `"unmet_authentication_requirements"` (see `StepUpUnmet`).

@@ -39,11 +39,14 @@ class StepUpQuestion:
     Attributes:
         method: How the code was sent; `"totp"` for the one of an authenticator app.
         destination: Masked address or number that the code was sent to; `None` for `"totp"`.
-        choices: All methods that are offered, *method* included.
+        choices: All methods that are offered and can meet one of the alternatives, *method*
+            included, those of the nearest first.
         max_age: Seconds that a step-up is good for at this route; `None` when it does not say.
         acr_values: Authentication contexts that would do.
         amr: Authentication methods that would do.
         unmet: Requirements that are not met, as `{"requirement": …, "reason": …}`.
+        alternatives: All that would be enough, nearest first, as the problem lists them; empty
+            where the attributes above say everything.
         problem: Code of the problem with the last answer, such as `"otp_rejected"`.
     """
 
@@ -54,6 +57,7 @@ class StepUpQuestion:
     acr_values: tuple[str, ...]
     amr: tuple[str, ...]
     unmet: tuple[Mapping[str, str], ...]
+    alternatives: tuple[Mapping[str, Any], ...] = ()
     problem: str | None = None
 
 

@@ -179,6 +179,8 @@ class SharedSession:
                     one.waits_for.remove(running)
 
     def _step_up(self, challenge: StepUpChallenge, request: Request) -> Plan[StepUpTokens]:
+        if not challenge.routes:
+            raise StepUpFailed("no_step_up_method")
         wanted = self._method
         method = wanted if wanted in challenge.routes else next(iter(challenge.routes))
         problem: str | None = None

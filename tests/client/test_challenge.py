@@ -9,6 +9,7 @@ import pytest
 from fastapi_stepup import (
     StepUpAuth,
     StepUpCancelled,
+    StepUpFailed,
 )
 from tests.client.shop import CODE, HEADER, OLD, OTP, Prompt, Server, elsewhere, problem, refused
 
@@ -85,23 +86,82 @@ def test_what_the_challenge_asks_for(
     assert (question.max_age, question.acr_values) == expected
 
 
+EITHER = {"amr": ["webauthn"], "alternatives": [{"amr": ["webauthn"]}, {"amr": ["totp"]}]}
+
+
 @pytest.mark.parametrize(
-    ("amr", "choices"),
+    ("members", "choices"),
     [
-        pytest.param(["totp"], ("totp",), id="named"),
-        pytest.param(["hwk"], ("email", "sms", "totp"), id="not-named"),
-        pytest.param(["sms", "mfa"], ("email", "sms", "totp"), id="any-second-factor"),
+        pytest.param({"amr": ["totp"]}, ("totp",), id="named"),
+        pytest.param({"amr": ["sms", "mfa"]}, ("email", "sms", "totp"), id="any-second-factor"),
+        pytest.param({"amr": ["otp"]}, ("email", "sms", "totp"), id="any-code"),
+        pytest.param(EITHER, ("totp",), id="second-alternative"),
+        pytest.param(
+            {"alternatives": [{"amr": ["totp"]}, {"amr": ["sms", "email"]}]},
+            ("totp", "email", "sms"),
+            id="nearest-first",
+        ),
+        pytest.param(
+            {"alternatives": [{"amr": ["sms"]}, {"max_age": 5}]},
+            ("sms", "email", "totp"),
+            id="any-step-up",
+        ),
+        pytest.param(
+            {"alternatives": [{"amr": [["sms"], ["totp"]]}]}, ("sms", "totp"), id="two-clauses"
+        ),
+        pytest.param({"amr": "sms"}, ("email", "sms", "totp"), id="amr-is-text"),
+        pytest.param({"amr": ["sms"], "alternatives": ["x"]}, ("sms",), id="alternatives-are-text"),
     ],
 )
-def test_choices(amr: list[str], choices: tuple[str, ...]) -> None:
-    """Offered is what meets the policy for certain, if that is known; else all that may."""
+def test_choices(members: dict[str, Any], choices: tuple[str, ...]) -> None:
+    """Offered is what can meet an alternative, by the nearest one first."""
     prompt = Prompt(None)
-    server = Server({"/pay": lambda _: refused(problem(amr=amr))})
+    body = problem(**members) | {"step_up": OTP | {"methods": ["email", "sms", "totp"]}}
+    server = Server({"/pay": lambda _: refused(body)})
 
     with server.client(StepUpAuth(OLD, prompt)) as client, pytest.raises(StepUpCancelled):
         client.get("/pay")
 
     assert prompt.asked[0].choices == choices
+    listed = [one for one in members.get("alternatives", ()) if one != "x"]
+    assert list(prompt.asked[0].alternatives) == listed
+
+
+@pytest.mark.parametrize("methods", [["email", "totp"], []], ids=["offered", "nothing-offered"])
+def test_challenge_that_no_method_can_meet_says_so(methods: list[str]) -> None:
+    """Nothing is sent and nobody is asked: another round would end in the same refusal."""
+    body = problem(amr=["webauthn"]) | {"step_up": OTP | {"methods": methods}}
+    server = Server({"/pay": lambda _: refused(body)})
+
+    with (
+        server.client(StepUpAuth(OLD, Prompt())) as client,
+        pytest.raises(StepUpFailed, match="no_step_up_method") as caught,
+    ):
+        client.get("/pay")
+
+    assert caught.value.code == "no_step_up_method"
+    assert server.paths == ["/pay"]
+
+
+def test_methods_of_other_clients_are_left_to_the_app() -> None:
+    """A challenge that a passkey may meet is passed on: this client has none."""
+    body = problem(amr=["webauthn"]) | {"step_up": OTP | {"methods": ["email", "passkey"]}}
+    server = Server({"/pay": lambda _: refused(body)})
+
+    with server.client(StepUpAuth(OLD, Prompt())) as client:
+        assert client.get("/pay").status_code == 401
+
+    assert server.paths == ["/pay"]
+
+
+def test_step_up_that_was_not_enough_is_tried_by_an_alternative() -> None:
+    """Also such a challenge is met by any of its alternatives that names a method."""
+    server = Server({"/pay": lambda _: refused(problem(unmet_after_step_up=True, **EITHER))})
+
+    with server.client(StepUpAuth(OLD, Prompt("123456"))) as client:
+        client.get("/pay")
+
+    assert server.paths == ["/pay", "/step-up/totp/verify", "/pay"]
 
 
 def test_step_up_that_was_not_enough_is_tried_by_a_named_method() -> None:

@@ -19,6 +19,7 @@ MARKS: Final = {
     "examples": "slow",
     "examples/test_shop_in_chromium.py": "browser",
     "examples/test_swagger_ui.py": "browser",
+    "oidc": "sdk",
     "policy/test_laws.py": "slow",
     "project/test_benchmarks.py": "slow",
     "project/test_site.py": "slow",

@@ -1,0 +1,1 @@
+"""A guarded app and npm `oidc-provider`, a certified OpenID provider."""

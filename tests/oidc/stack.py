@@ -1,0 +1,100 @@
+"""A guarded app and its issuer on this machine: for browsers, and for clients in other languages.
+
+```python
+with stack(site=HERE / "site", ENFORCE_ACR="1") as running:
+    page.goto(f"{running.url}/site/")
+```
+
+A page signs its user in as the client `web` at `running.provider.issuer`, with the redirect URI
+`{running.url}/site/callback.html`. The issuer's own page has the buttons `pwd`, `mfa`, `cancel`.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+from fastapi import Body, Depends, FastAPI
+from starlette.staticfiles import StaticFiles
+
+from fastapi_stepup import Claims, RequireStepUp, StepUpGuard, install
+from fastapi_stepup.browser.assets import asset_routes
+from fastapi_stepup.testing.server import served
+from tests.oidc.provider import API, Provider, User, running
+
+
+@dataclass(slots=True)
+class Stack:
+    """A running issuer and an app behind it.
+
+    Attributes:
+        provider: The issuer.
+        url: The app's base URL.
+        events: The events of the app's guard, oldest first.
+    """
+
+    provider: Provider
+    url: str = ""
+    events: list[Any] = field(default_factory=list)
+    _closing: ExitStack = field(default_factory=ExitStack)
+    _waited: int = 0
+
+    def clock(self) -> float:
+        """Return the time of the app, in epoch seconds."""
+        return time.time() + self._waited
+
+    def wait(self, seconds: int) -> None:
+        """Move the clocks of app and issuer forward."""
+        self._waited += seconds
+        self.provider.wait(seconds)
+
+    def user(self, login: str = "pwd") -> User:
+        """Return a user with a browser of their own, which is closed with the stack."""
+        browser = self._closing.enter_context(httpx.Client(timeout=30))
+        return User(self.provider, browser, login)
+
+
+@contextmanager
+def stack(site: Path | None = None, **settings: str) -> Iterator[Stack]:
+    """Run issuer and app until the context ends.
+
+    Args:
+        site: A folder that the app serves at `/site/`.
+        settings: Those of `node/provider.mjs`.
+    """
+    with running(**settings) as provider:
+        made = Stack(provider)
+        with made._closing, served(app_of(made, site)) as made.url:
+            provider.allow(f"{made.url}/site/callback.html")
+            yield made
+
+
+def app_of(stack: Stack, site: Path | None = None) -> FastAPI:
+    """Return an app: `/pay` needs a recent login with two factors, `/read` a recent one."""
+    guard = StepUpGuard.for_oidc(
+        stack.provider.issuer,
+        audience=API,
+        on_event=stack.events.append,
+        clock=stack.clock,
+    )
+    app = FastAPI()
+    install(app, guard)
+    strong = Depends(RequireStepUp(guard, max_age="5m", acr=["mfa"]))
+    recent = Depends(RequireStepUp(guard, max_age="5m"))
+
+    @app.post("/pay")
+    async def pay(claims: Annotated[Claims, strong], body: Annotated[Any, Body()] = None) -> Any:
+        return {"user": claims.subject, "acr": list(claims.acr), "paid": body}
+
+    @app.get("/read")
+    async def read(claims: Annotated[Claims, recent]) -> str:
+        return claims.subject
+
+    # An app without helper routes serves the script by itself.
+    app.router.routes.extend(asset_routes("/step-up"))
+    if site is not None:
+        app.mount("/site", StaticFiles(directory=site, html=True))
+    return app

@@ -1,4 +1,4 @@
-"""The pytest plugin: a Descope emulator for each test.
+"""The pytest plugin: a Descope emulator, or an emulated OpenID issuer, for each test.
 
 A guard that is named in the configuration is all a test needs:
 
@@ -19,6 +19,15 @@ Otherwise override the fixture `stepup_guard`, or attach in the test:
 The emulator lives as long as one test. With `descope_emulator_scope = "session"` (or `module`,
 `package`, `class`) wider fixtures can use it; `descope_emulator.reset()` empties it.
 
+A guard that `StepUpGuard.for_oidc` made is named in `oidc_guard`, or overrides the fixture of that
+name. Its tests use `oidc_issuer`, whose scope is `oidc_issuer_scope`:
+
+```python
+def test_payment_needs_two_factors(oidc_issuer, client):
+    weak = oidc_issuer.headers("ann", acr="pwd", age=0)
+    assert_step_up_challenge(client.post("/pay", headers=weak))
+```
+
 Every pytest run of an environment imports this module, so it imports only pytest.
 """
 
@@ -32,6 +41,7 @@ import pytest
 if TYPE_CHECKING:
     from fastapi_stepup.guard.guard import StepUpGuard
     from fastapi_stepup.testing.emulator.emulator import DescopeEmulator
+    from fastapi_stepup.testing.oidc.issuer import OIDCIssuer
 
 _SCOPES: Final = ("function", "class", "module", "package", "session")
 
@@ -49,19 +59,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="",
     )
     parser.addini(
-        "descope_emulator_scope",
-        f"scope of the fixture descope_emulator: {', '.join(_SCOPES)}",
-        default="function",
+        "oidc_guard",
+        "guard that the fixture oidc_issuer is attached to, as 'package.module:name'",
+        default="",
     )
-
-
-def _scope(fixture_name: str, config: pytest.Config) -> Any:  # noqa: ARG001 - pytest names both
-    """Return the configured scope of the plugin's fixtures."""
-    scope = config.getini("descope_emulator_scope")
-    if scope not in _SCOPES:
-        raise pytest.UsageError(
-            f"The setting descope_emulator_scope = {scope!r} is none of {', '.join(_SCOPES)}."
+    for fixture in ("descope_emulator", "oidc_issuer"):
+        parser.addini(
+            f"{fixture}_scope",
+            f"scope of the fixture {fixture}: {', '.join(_SCOPES)}",
+            default="function",
         )
+
+
+def _scope(fixture_name: str, config: pytest.Config) -> Any:
+    """Return the configured scope of a fixture and of those that it is made from."""
+    name = "oidc_issuer_scope" if fixture_name.startswith("oidc_") else "descope_emulator_scope"
+    scope = config.getini(name)
+    if scope not in _SCOPES:
+        raise pytest.UsageError(f"The setting {name} = {scope!r} is none of {', '.join(_SCOPES)}.")
     return scope
 
 
@@ -71,8 +86,7 @@ def stepup_guard(request: pytest.FixtureRequest) -> "StepUpGuard | None":
 
     Override it in a `conftest.py` when a fixture makes the guard. None attaches nothing.
     """
-    location = request.config.getini("stepup_guard")
-    return _imported(location) if location else None
+    return _configured(request, "stepup_guard")
 
 
 @pytest.fixture(scope=_scope)
@@ -101,11 +115,50 @@ def descope_emulator(
         yield emulator
 
 
-def _imported(location: str) -> Any:
+@pytest.fixture(scope=_scope)
+def oidc_guard(request: pytest.FixtureRequest) -> "StepUpGuard | None":
+    """The guard that `oidc_issuer` is attached to, from the setting `oidc_guard`.
+
+    Override it in a `conftest.py` when a fixture makes the guard. None attaches nothing.
+    """
+    return _configured(request, "oidc_guard")
+
+
+@pytest.fixture(scope=_scope)
+def oidc_issuer_options() -> dict[str, Any]:
+    """The options of `oidc_issuer` besides issuer and audience; none by default.
+
+    Override it for tokens that differ from RFC 9068, such as those of Okta:
+    `{"token_type": None, "claims": {"uid": "00u1"}}`.
+    """
+    return {}
+
+
+@pytest.fixture(scope=_scope)
+def oidc_issuer(
+    oidc_guard: "StepUpGuard | None", oidc_issuer_options: dict[str, Any]
+) -> "Iterator[OIDCIssuer]":
+    """A fresh `OIDCIssuer`, attached to `oidc_guard` until its scope ends: the test.
+
+    Issuer, audience and algorithm are the guard's; without a guard, those of `OIDCIssuer`.
+    """
+    from fastapi_stepup.testing.oidc.issuer import OIDCIssuer  # noqa: PLC0415 - lazy
+
+    if oidc_guard is None:
+        yield OIDCIssuer(**oidc_issuer_options)
+        return
+    with OIDCIssuer.for_guard(oidc_guard, **oidc_issuer_options).attach(oidc_guard) as issuer:
+        yield issuer
+
+
+def _configured(request: pytest.FixtureRequest, setting: str) -> Any:
+    location = request.config.getini(setting)
+    if not location:
+        return None
     try:
         return pkgutil.resolve_name(location)
     except (ValueError, ImportError, AttributeError) as error:
         raise pytest.UsageError(
-            f"The setting stepup_guard = {location!r} does not lead to a guard ({error}). "
+            f"The setting {setting} = {location!r} does not lead to a guard ({error}). "
             "Write it as 'package.module:name'."
         ) from error

@@ -10,6 +10,8 @@ import jwt
 import pytest
 from starlette.testclient import TestClient
 
+from fastapi_stepup import StepUpGuard
+from fastapi_stepup.errors import InvalidToken
 from fastapi_stepup.testing import REMOVE, OIDCIssuer, SigningKey
 from tests.testing.conftest import Clock
 
@@ -245,6 +247,40 @@ def test_unknown_settings_are_explained(issuer: OIDCIssuer) -> None:
         OIDCIssuer("login.example")
     assert json.dumps(issuer.metadata)
     assert repr(issuer) == "OIDCIssuer('https://login.example')"
+
+
+@pytest.fixture
+def oidc_guard() -> StepUpGuard:
+    """A guard for the issuer."""
+    return StepUpGuard.for_oidc(ISSUER, audience=[API, "https://other.example"])
+
+
+def test_guard_reaches_the_issuer(oidc_guard: StepUpGuard) -> None:
+    """Attached, the guard finds metadata and keys there, and is as it was at the end."""
+    issuer = OIDCIssuer.for_guard(oidc_guard, lifetime=60)
+    with issuer.attach(oidc_guard) as attached:
+        claims = anyio.run(oidc_guard.verify, issuer.token("bob"))
+        assert (attached, claims.subject, claims.get("aud")) == (issuer, "bob", API)
+        assert claims.expires_at - claims.issued_at == 60
+        assert [received.path for received in issuer.requests] == [
+            "/.well-known/openid-configuration",
+            "/jwks",
+        ]
+    with pytest.raises(InvalidToken), OIDCIssuer().attach(oidc_guard):
+        anyio.run(oidc_guard.verify, issuer.token("bob"))
+
+
+def test_issuer_is_the_one_of_the_guard(oidc_guard: StepUpGuard, guard: StepUpGuard) -> None:
+    """A guard of another issuer, of Descope or with other algorithms is named in a sentence."""
+    other = OIDCIssuer("https://other.example")
+    with pytest.raises(ValueError, match=r"not accept the issuer 'https://other\.example'"):
+        other.attach(oidc_guard).__enter__()
+    with pytest.raises(ValueError, match="The guard is for Descope"):
+        OIDCIssuer.for_guard(guard)
+    unusual = StepUpGuard.for_oidc(ISSUER, client_id="web", algorithms=("ES512",))
+    with pytest.raises(ValueError, match="accepts none of RS256, ES256, ES384 and EdDSA"):
+        OIDCIssuer.for_guard(unusual)
+    assert OIDCIssuer.for_guard(unusual, algorithm="ES256").audience == API
 
 
 def test_attach_takes_a_guard(issuer: OIDCIssuer) -> None:

@@ -148,3 +148,59 @@ def test_guard_that_cannot_be_found_is_explained(pytester: pytest.Pytester, loca
     result = run(pytester)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*does not lead to a guard*Write it as 'package.module:name'.*"])
+
+
+BANK = """
+from typing import Annotated
+
+from fastapi import Depends, FastAPI
+from fastapi_stepup import Claims, RequireStepUp, StepUpGuard
+
+guard = StepUpGuard.for_oidc(
+    "https://bank.example", audience="https://api.bank.example", algorithms=("ES256",)
+)
+app = FastAPI()
+
+
+@app.post("/pay")
+def pay(claims: Annotated[Claims, Depends(RequireStepUp(guard, acr=["mfa"]))]) -> str:
+    return claims.subject
+"""
+
+BANK_TEST = """
+import pytest
+from starlette.testclient import TestClient
+
+from bank import app
+
+
+@pytest.fixture(scope="session")
+def oidc_issuer_options():
+    return {"claims": {"client_id": "bank-web"}}
+
+
+@pytest.mark.parametrize("acr, status", [("pwd", 401), ("mfa", 200)])
+def test_pay(oidc_issuer, acr, status):
+    headers = oidc_issuer.headers("ann", acr=acr)
+    assert TestClient(app).post("/pay", headers=headers).status_code == status
+"""
+
+
+def test_issuer_of_a_configured_guard(pytester: pytest.Pytester) -> None:
+    """The emulated issuer takes name, audience and algorithm from the guard, and has a scope."""
+    pytester.makeini(
+        "[pytest]\noidc_guard = bank:guard\npythonpath = .\noidc_issuer_scope = session"
+    )
+    pytester.makepyfile(bank=BANK, test_bank=BANK_TEST)
+    run(pytester).assert_outcomes(passed=2)
+
+
+def test_issuer_without_a_guard(pytester: pytest.Pytester) -> None:
+    """Without a guard there is an issuer with the defaults."""
+    pytester.makepyfile(
+        """
+        def test_default(oidc_issuer):
+            assert oidc_issuer.issuer == "https://login.example"
+        """
+    )
+    run(pytester).assert_outcomes(passed=1)

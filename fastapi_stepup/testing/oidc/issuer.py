@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self, get_args
 from urllib.parse import urlsplit
 
 from starlette.types import Receive, Scope, Send
@@ -122,6 +122,28 @@ class OIDCIssuer:
         }
         self._endpoints = Endpoints(self._documents)
         _ = self._keys.current  # Refuses an unknown algorithm here, and not at the first token.
+
+    @classmethod
+    def for_guard(cls, guard: "StepUpGuard", **options: Any) -> Self:
+        """Return the issuer whose tokens *guard* accepts: by `iss`, `aud` and algorithm.
+
+        Args:
+            guard: Made by `StepUpGuard.for_oidc`.
+            options: Those of the class, which go before the guard's.
+
+        Raises:
+            ValueError: The guard is for Descope, or accepts no algorithm that can be signed here.
+        """
+        issuer = getattr(guard.verifier, "issuer", None)
+        if issuer is None:
+            raise ValueError("The guard is for Descope: use DescopeEmulator.")
+        known = [name for name in get_args(SigningAlgorithm) if name in guard.keys.algorithms]
+        if not known and "algorithm" not in options:
+            raise ValueError("The guard accepts none of RS256, ES256, ES384 and EdDSA.")
+        fitting = {"algorithm": known[0] if known else None}
+        if guard.verifier.audience:
+            fitting["audience"] = min(guard.verifier.audience)
+        return cls(issuer, **{**fitting, **options})
 
     def __repr__(self) -> str:
         return f"OIDCIssuer({self.issuer!r})"

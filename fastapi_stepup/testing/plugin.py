@@ -86,7 +86,8 @@ def stepup_guard(request: pytest.FixtureRequest) -> "StepUpGuard | None":
 
     Override it in a `conftest.py` when a fixture makes the guard. None attaches nothing.
     """
-    return _configured(request, "stepup_guard")
+    guard: StepUpGuard | None = _configured(request, "stepup_guard")
+    return guard
 
 
 @pytest.fixture(scope=_scope)
@@ -121,7 +122,8 @@ def oidc_guard(request: pytest.FixtureRequest) -> "StepUpGuard | None":
 
     Override it in a `conftest.py` when a fixture makes the guard. None attaches nothing.
     """
-    return _configured(request, "oidc_guard")
+    guard: StepUpGuard | None = _configured(request, "oidc_guard")
+    return guard
 
 
 @pytest.fixture(scope=_scope)

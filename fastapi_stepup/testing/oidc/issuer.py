@@ -63,7 +63,8 @@ class OIDCIssuer:
     Does not sign users in: it has no authorization, token or introspection endpoint.
 
     Args:
-        issuer: The `iss` of every token, as the guard is configured with.
+        issuer: The `iss` of every token, as the guard is configured with. One that is no URL is
+            served below `https://`.
         audience: The `aud` of access tokens: a text, or several.
         algorithm: How tokens are signed: `RS256`, `ES256`, `ES384` or `EdDSA`.
         token_type: The header's `typ` of access tokens; `None` leaves it out.
@@ -80,7 +81,7 @@ class OIDCIssuer:
             `issuer.metadata["issuer"] = "https://evil.example"`.
 
     Raises:
-        ValueError: *algorithm* is another one, or *issuer* is no URL.
+        ValueError: *algorithm* is another one.
 
     References:
         RFC 8414, RFC 9068, OpenID Connect Discovery 1.0.
@@ -97,9 +98,6 @@ class OIDCIssuer:
         lifetime: float = 600,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        parts = urlsplit(issuer)
-        if not parts.scheme or not parts.netloc:
-            raise ValueError("An issuer is a URL, such as https://login.example.")
         self.issuer = issuer
         self.audience = audience
         self._token_type = token_type
@@ -108,7 +106,7 @@ class OIDCIssuer:
         self._clock = clock or _now
         self._keys = KeyRing(algorithm)
         self._lock = threading.Lock()
-        self._base = issuer.rstrip("/")
+        self._base = (issuer if "://" in issuer else f"https://{issuer}").rstrip("/")
         self._well_known = _well_known_urls(self._base)
         self.metadata: dict[str, object] = {
             "issuer": issuer,

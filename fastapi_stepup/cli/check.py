@@ -1,26 +1,24 @@
 """`check`: does this set-up work, and what has to change if not."""
 
 import asyncio
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
-from typing import Final, Literal
+from typing import Final
 
 import httpx
 from starlette.applications import Starlette
 
+from fastapi_stepup import _clock
 from fastapi_stepup._http import HTTPFailure, HTTPRequest
+from fastapi_stepup.cli.findings import Finding, report_of
+from fastapi_stepup.cli.lints import lints
 from fastapi_stepup.cli.loading import guards_of, load
-from fastapi_stepup.cli.output import Report, Row, Section, Style, in_words
+from fastapi_stepup.cli.output import Report, in_words
 from fastapi_stepup.cli.routes import routes_of
 from fastapi_stepup.errors import ConfigurationError, FailureReason, KeysUnavailable
 from fastapi_stepup.guard.guard import StepUpGuard
 
-State = Literal["good", "look", "bad"]
-
-_STYLES: Final[dict[State, Style | None]] = {"good": "good", "look": None, "bad": "bad"}
 _SLOW: Final = 1.0
 _ADVICE: Final[dict[FailureReason, str]] = {
     FailureReason.CONNECT: "The host cannot be reached: check network, proxy and DESCOPE_BASE_URI.",
@@ -34,15 +32,6 @@ _ADVICE: Final[dict[FailureReason, str]] = {
 _NO_KEY_SET: Final = "The answer is no usable key set: check that the address is Descope's API."
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at: good, worth a look, or bad, with what to do."""
-
-    subject: str
-    state: State
-    text: str
-
-
 def check_setup(
     target: str | None = None,
     *,
@@ -50,7 +39,8 @@ def check_setup(
     base_url: str | None = None,
     redis_url: str | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = _clock.wall,
+    monotonic: Callable[[], float] = _clock.monotonic,
 ) -> Report:
     """Return what is good, and what has to change.
 
@@ -62,7 +52,8 @@ def check_setup(
         base_url: Another host of Descope's API.
         redis_url: The Redis of the limits.
         transport: Where HTTP goes instead of the network.
-        clock: This machine's clock.
+        clock: This machine's clock, in epoch seconds.
+        monotonic: Gives seconds that never go back, to take the time of the answer by.
 
     Raises:
         LoadingFailed: There is no such app.
@@ -72,7 +63,7 @@ def check_setup(
     if target is not None:
         app = load(target)
         looked_at = guards_of(app)
-        findings.append(_routes(app, looked_at))
+        findings += [_routes(app, looked_at), *lints(app, looked_at)]
     if project_id is not None or not looked_at:
         try:
             looked_at = [
@@ -83,36 +74,23 @@ def check_setup(
             looked_at = []
     for guard in looked_at:
         findings.append(Finding("project", "good", f"{guard.project_id} at {guard.base_url}"))
-        findings += asyncio.run(_keys(guard, clock))
+        findings += asyncio.run(_keys(guard, clock, monotonic))
     if redis_url is not None:
         findings.append(_redis(redis_url))
-    return _report(findings)
+    return report_of(findings)
 
 
-def _report(findings: list[Finding]) -> Report:
-    rows = tuple(
-        Row((each.subject, each.state, each.text), _STYLES[each.state]) for each in findings
-    )
-    bad = [each for each in findings if each.state == "bad"]
-    data = {
-        "ok": not bad,
-        "findings": [
-            {"subject": each.subject, "state": each.state, "text": each.text} for each in findings
-        ],
-    }
-    summary = f"{len(bad)} to mend." if bad else "All good."
-    return Report((Section("Check", ("subject", "", ""), rows),), data, summary, found=bool(bad))
-
-
-async def _keys(guard: StepUpGuard, clock: Callable[[], float]) -> list[Finding]:
+async def _keys(
+    guard: StepUpGuard, clock: Callable[[], float], monotonic: Callable[[], float]
+) -> list[Finding]:
     """Fetch the key set once by hand, for its `Date` and its speed, and once as the guard does."""
-    started, earliest = time.monotonic(), clock()
+    started, earliest = monotonic(), clock()
     try:
         response = await guard.descope.http.send(HTTPRequest("GET", guard.keys.url))
     except HTTPFailure as failure:
         return [Finding("keys", "bad", _ADVICE.get(failure.reason, _NO_KEY_SET))]
-    took = time.monotonic() - started
-    findings = [_speed(took), _clock(response.headers.get("date"), guard, earliest, clock())]
+    took = monotonic() - started
+    findings = [_speed(took), _compared(response.headers.get("date"), guard, earliest, clock())]
     try:
         await guard.keys.warm_up()
     except KeysUnavailable:
@@ -131,7 +109,7 @@ def _speed(took: float) -> Finding:
     return Finding("speed", "good", f"The key set took {took * 1000:.0f} ms.")
 
 
-def _clock(date: str | None, guard: StepUpGuard, earliest: float, latest: float) -> Finding:
+def _compared(date: str | None, guard: StepUpGuard, earliest: float, latest: float) -> Finding:
     """Compare the server's `Date`, which has whole seconds, with the time around the request."""
     try:
         theirs = parsedate_to_datetime(date or "").timestamp()

@@ -3,11 +3,11 @@
 import asyncio
 import base64
 import json
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from fastapi_stepup import _clock
 from fastapi_stepup._options import is_number
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.cli.output import Report, Row, Section, Style, in_words
@@ -96,7 +96,7 @@ def inspect_token(
     audience: tuple[str, ...] | None = None,
     policies: tuple[str, ...] = (),
     show_claims: bool = False,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = _clock.wall,
     guard: StepUpGuard | None = None,
 ) -> Report:
     """Return what *token* says, and which checks it passes.

@@ -1,7 +1,7 @@
 """StepUpEndpoints: the `step_up` member of a refusal, which says where and how to step up."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from starlette.requests import HTTPConnection
@@ -27,6 +27,8 @@ class StepUpEndpoints:
         further_names: Names of further routes that a caller needs in order to step up.
         sessionless_names: Names of the routes that decide themselves where there is no session:
             they take a refresh token then, or are public.
+        redirect_uris: The pages that links and providers lead back to.
+        cookies: The attributes of the cookies, as far as the app sets them.
     """
 
     methods: tuple[str, ...]
@@ -35,6 +37,8 @@ class StepUpEndpoints:
     flow_id: str | None = None
     further_names: tuple[str, ...] = ()
     sessionless_names: tuple[str, ...] = ()
+    redirect_uris: tuple[str, ...] = ()
+    cookies: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:

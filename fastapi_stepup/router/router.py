@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import asdict
 from importlib.util import find_spec
 from itertools import count
 from typing import Final, get_args
@@ -112,14 +113,11 @@ def stepup_router(
     chosen = some_of("methods", ("otp",) if methods is None else methods, get_args(Method))
     offered = some_of("deliveries", deliveries, DELIVERIES)
     pages = _pages(redirect_uris, chosen)
-    cookies = CookieWriter(
-        CookieAttributes(
-            domain=_domain(cookie_domain),
-            secure=cookie_secure,
-            http_only=cookie_http_only,
-            same_site=cookie_same_site,
-        ),
-        guard.credentials,
+    attributes = CookieAttributes(
+        domain=_domain(cookie_domain),
+        secure=cookie_secure,
+        http_only=cookie_http_only,
+        same_site=cookie_same_site,
     )
     built: list[StepUpMethod] = []
     flow = StepUpFlow(
@@ -127,7 +125,7 @@ def stepup_router(
         limiter=_limiter(guard, limits, redis_url),
         redirect_uris=pages,
         enroll_uri=None if enroll_uri is None else checked_redirect_uri("enroll_uri", enroll_uri),
-        cookies=cookies,
+        cookies=CookieWriter(attributes, guard.credentials),
         can_step_up=lambda user: any(method.usable_by(user) for method in built),
     )
     built += build_methods(flow, chosen, offered)
@@ -156,6 +154,8 @@ def stepup_router(
             flow_id=None if methods is None else flow_id,
             further_names=(f"{status_name}_head", f"{status_name}_post"),
             sessionless_names=tuple(sessionless),
+            redirect_uris=pages,
+            cookies=asdict(attributes),
         )
     )
     router.routes.extend(asset_routes(prefix))

@@ -48,7 +48,12 @@ from fastapi_stepup.guard.request_state import (
     kept_token,
 )
 from fastapi_stepup.guard.route_policies import policies_of_route
-from fastapi_stepup.policy.policy import StepUpPolicy, all_of, check_asks_something
+from fastapi_stepup.policy.policy import (
+    StepUpPolicy,
+    all_of,
+    check_asks_something,
+    check_limits_age,
+)
 from fastapi_stepup.providers.descope.client import DescopeClient
 from fastapi_stepup.tokens.cache import CACHED_TOKENS
 from fastapi_stepup.tokens.claims_set import LEEWAY
@@ -640,21 +645,44 @@ class StepUpGuard(SetOnce):
             WebSocketException: As `once`.
         """
         name = checked_purpose(purpose)
+        if not self._ends_step_ups:
+            check_limits_age(policy)
         claims = await self.authorize(connection, policy, entry_point=entry_point)
         if self.report_only or self.refusals.leads_to_step_up(connection):
             return Hold(claims, name)
         now = self.clock()
-        keep = claims.expires_at + self.verifier.leeway - now
+        until, login = claims.expires_at + self.verifier.leeway, None
+        if not self._ends_step_ups:
+            login = claims.evidence.proved_at or 0
+            until = max(until, login + self.one_time.longest_age(name, policy))
         error: StepUpError
         try:
-            return await self.one_time.hold(connection, self, name, claims, keep)
+            return await self.one_time.hold(
+                connection, self, name, claims, keep=until - now, login=login
+            )
         except StepUpIsUsed:
             policy = all_of(dict.fromkeys((*policies_of_route(connection, self), policy)))
-            error = policy.used_refusal(claims, now=now)
+            error = policy.used_refusal(claims, now=now, since=login)
         except StepUpError as failed:
             error = failed
         self.decisions.refused(connection, error, entry_point)
         raise self.refusals.shaped(connection, error, policy=policy, claims=claims) from None
+
+    def declare_once(self, purpose: str, policy: StepUpPolicy) -> None:
+        """Take note that an entry point spends step-ups for *purpose*.
+
+        Raises:
+            ConfigurationError: *policy* has an alternative without `max_age`, and tokens of this
+                issuer can be refreshed within one login.
+        """
+        if not self._ends_step_ups:
+            check_limits_age(policy)
+            self.one_time.declare(purpose, policy)
+
+    @property
+    def _ends_step_ups(self) -> bool:
+        """True if a refresh ends a step-up, so that no second token tells of the same one."""
+        return self._parts.descope is not None
 
     async def settle(self, connection: HTTPConnection, hold: Hold, *, spent: bool) -> None:
         """Use up what `hold` returned, or give it back.

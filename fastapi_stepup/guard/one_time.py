@@ -17,6 +17,7 @@ from fastapi_stepup.errors import ConfigurationError, OneTimeUnavailable, StepUp
 from fastapi_stepup.events import AuditOutcome, OneTimeOutcome, OneTimeUse
 from fastapi_stepup.guard.decisions import Decisions
 from fastapi_stepup.guard.one_time_store import MemoryStore, OneTimeStore, RedisStore
+from fastapi_stepup.policy.policy import StepUpPolicy
 
 LEASE: Final = 60
 HOLDS_SCOPE_KEY: Final = "fastapi_stepup.holds"
@@ -101,11 +102,28 @@ class OneTimeUses(SetOnce):
             msg = "one_time_lease is at least one second."
             raise ConfigurationError(msg)
         self._decisions = decisions
+        # The longest max_age of each declared purpose, where logins are counted.
+        self._ages: dict[str, int] = {}
         # Used, but the store did not learn of it: at least this process knows.
         self._unwritten = MemoryStore()
 
+    def declare(self, purpose: str, policy: StepUpPolicy) -> None:
+        """Take note of a *policy* that an entry point has for *purpose*."""
+        self._ages[purpose] = max(_longest(policy), self._ages.get(purpose, 0))
+
+    def longest_age(self, purpose: str, policy: StepUpPolicy) -> int:
+        """Return the longest `max_age` by which a login could be used for *purpose* again."""
+        return max(_longest(policy), self._ages.get(purpose, 0))
+
     async def hold(
-        self, connection: HTTPConnection, owner: object, purpose: str, claims: Claims, keep: float
+        self,
+        connection: HTTPConnection,
+        owner: object,
+        purpose: str,
+        claims: Claims,
+        *,
+        keep: float,
+        login: float | None = None,
     ) -> Hold:
         """Hold the step-up of *claims* for *connection*.
 
@@ -114,14 +132,16 @@ class OneTimeUses(SetOnce):
             owner: The guard.
             purpose: What the step-up is used for.
             claims: The claims of the verified token.
-            keep: Seconds for which the token is still good, leeway included.
+            keep: Seconds for which the step-up is still good, leeway included.
+            login: What a step-up is known by, instead of all that the token says: the time of the
+                login, in epoch seconds.
 
         Raises:
             StepUpIsUsed: It was used for *purpose* before.
             StepUpBusy: Another request holds it.
             OneTimeUnavailable: The store failed.
         """
-        key = step_up_key(claims, purpose)
+        key = step_up_key(claims, purpose, login)
         holds: dict[object, tuple[Hold, ...]] = connection.scope.get(HOLDS_SCOPE_KEY, {})
         own = holds.get(owner, ())
         if _never_spends(connection) or any(h.key == key and not h.is_settled for h in own):
@@ -200,16 +220,27 @@ class OneTimeUses(SetOnce):
         )
 
 
-def step_up_key(claims: Claims, purpose: str) -> str:
+def step_up_key(claims: Claims, purpose: str, login: float | None = None) -> str:
     """Return what a step-up is remembered by for *purpose*.
 
     It is made of issuer, subject and a digest of all that the token says, not of the token's text:
     one payload may have several signatures. It tells nothing about the user. Two step-ups of a user
     whose tokens say the same, down to the second, are one.
+
+    Args:
+        claims: The claims of the verified token.
+        purpose: What it is used for.
+        login: The time of the login, which stands for the digest where a token can be refreshed.
     """
-    payload = sha256(json.dumps(claims.raw, sort_keys=True).encode()).hexdigest()
-    named = json.dumps([claims.issuer, claims.subject, payload, purpose])
+    proof: object = login
+    if login is None:
+        proof = sha256(json.dumps(claims.raw, sort_keys=True).encode()).hexdigest()
+    named = json.dumps([claims.issuer, claims.subject, proof, purpose])
     return sha256(named.encode()).hexdigest()
+
+
+def _longest(policy: StepUpPolicy) -> int:
+    return max(each.max_age or 0 for each in policy.alternatives)
 
 
 def _never_spends(connection: HTTPConnection) -> bool:

@@ -73,6 +73,10 @@ class Alternative:
         proved = evidence.proved_at
         return math.inf if self.max_age is None or proved is None else proved + self.max_age
 
+    def within(self, max_age: int | None) -> "Alternative":
+        """Return the same, but for a step-up that is no older than *max_age*."""
+        return self if max_age is None else self & Alternative(max_age, (), ())
+
     def __and__(self, other: "Alternative") -> "Alternative":
         """Return the alternative that asks for all of both."""
         ages = [age for age in (self.max_age, other.max_age) if age is not None]

@@ -108,11 +108,24 @@ class StepUpPolicy:
         unmet = (Unmet("step_up", "missing"),)
         return self._refusal(Evidence(), 0, [(unmet, each) for each in self.alternatives])
 
-    def used_refusal(self, claims: Claims, *, now: float) -> StepUpRequired:
-        """Return the refusal of *claims* whose step-up was good for one use and had that."""
+    def used_refusal(
+        self, claims: Claims, *, now: float, since: float | None = None
+    ) -> StepUpRequired:
+        """Return the refusal of *claims* whose step-up was good for one use and had that.
+
+        Args:
+            claims: The claims.
+            now: The time, in epoch seconds.
+            since: When the used login was, where a client could come back with the same one. The
+                `max_age` that is named then leaves it out.
+        """
         used = Unmet("step_up", "used")
+        newest = None if since is None else max(0, math.floor(now - since) - 1)
         ranked = [
-            ((used, *(left for left in unmet if left.requirement != "step_up")), each)
+            (
+                (used, *(left for left in unmet if left.requirement != "step_up")),
+                each.within(newest),
+            )
             for unmet, each in self._ranked(claims.evidence, now)
         ]
         # As if it were long ago: unlike a step-up that was not enough, another one helps.
@@ -285,6 +298,20 @@ def check_asks_something(policy: StepUpPolicy) -> None:
         msg = (
             "This issuer's tokens do not say that a session is stepped up, so a policy that asks "
             "for nothing else is never met: ask for max_age, acr or amr."
+        )
+        raise ConfigurationError(msg)
+
+
+def check_limits_age(policy: StepUpPolicy) -> None:
+    """Check that each alternative of *policy* has a `max_age`.
+
+    Raises:
+        ConfigurationError: One has none.
+    """
+    if any(each.max_age is None for each in policy.alternatives):
+        msg = (
+            "once= needs max_age= for this issuer: its tokens can be refreshed, and one login is "
+            "known by its auth_time."
         )
         raise ConfigurationError(msg)
 

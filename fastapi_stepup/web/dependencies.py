@@ -222,6 +222,8 @@ class RequireStepUp(RequireSession):
         self._set(guard, policy, when, once)
         if not guard.marks_step_up:
             check_asks_something(policy)
+        if self.once is not None:
+            guard.declare_once(self.once, policy)
         if type(self).__call__ is RequireStepUp.__call__:
             self.__signature__: Signature = Signature([_CONNECTION, *self._asks()])
         elif when is not None or once is not None:

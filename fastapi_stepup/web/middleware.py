@@ -76,6 +76,9 @@ class StepUpMiddleware(SetOnce):
         for access in (self.default, *(rule.require for rule in self.rules)):
             if isinstance(access, StepUpPolicy) and not guard.marks_step_up:
                 check_asks_something(access)
+        for rule in self.rules:
+            if rule.once is not None and isinstance(rule.require, StepUpPolicy):
+                guard.declare_once(rule.once, rule.require)
         self.table: RuleTable = RuleTable(self.rules, self.default)
         self._guarded_app = _application(app)
 

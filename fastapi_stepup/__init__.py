@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fastapi_stepup.client.errors import StepUpCancelled, StepUpFailed, StepUpUnmet
     from fastapi_stepup.client.models import AuthorizationRequest, StepUpQuestion, StepUpTokens
     from fastapi_stepup.evidence import Evidence, Method
+    from fastapi_stepup.guard.any_of import any_of
     from fastapi_stepup.guard.credentials import CredentialReader
     from fastapi_stepup.guard.guard import StepUpGuard
     from fastapi_stepup.guard.one_time_store import OneTimeStore
@@ -56,6 +57,7 @@ __all__ = [
     "StepUpTokens",
     "StepUpUnmet",
     "TokenVerifier",
+    "any_of",
     "claims_from",
     "errors",
     "guarded_routes",
@@ -75,6 +77,7 @@ _EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     "client.errors": ("StepUpCancelled", "StepUpFailed", "StepUpUnmet"),
     "client.models": ("AuthorizationRequest", "StepUpQuestion", "StepUpTokens"),
     "evidence": ("Evidence", "Method"),
+    "guard.any_of": ("any_of",),
     "guard.credentials": ("CredentialReader",),
     "guard.guard": ("StepUpGuard",),
     "guard.one_time_store": ("OneTimeStore",),

@@ -155,7 +155,7 @@ class StepUpGuard(SetOnce):
         self.warmup: Warmup = one_of("warmup", warmup, get_args(Warmup))
         self.clock: Callable[[], float] = clock or _epoch_seconds
         emit = on_event if isinstance(on_event, Emitter) else Emitter(on_event)
-        self.refusals: Refusals = Refusals(
+        self.refusals: Refusals = self._make_refusals(
             realm=(self.issuer or self.project_id) if realm is None else realm,
             report_only=report_only,
             emit=emit,
@@ -435,6 +435,14 @@ class StepUpGuard(SetOnce):
             audit_key=audit_key,
             clock=clock,
         )
+
+    def _make_refusals(self, **options: Any) -> Refusals:
+        return Refusals(**options)
+
+    @property
+    def members(self) -> tuple["StepUpGuard", ...]:
+        """The guards that it stands for: itself, unless `any_of` made it."""
+        return (self,)
 
     @property
     def _parts(self) -> GuardParts:

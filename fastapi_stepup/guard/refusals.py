@@ -85,6 +85,10 @@ class Refusals(SetOnce):
         """The helper routers that exist, mounted in an app or not."""
         return tuple(self._endpoints)
 
+    def endpoints_for(self, claims: Claims | None) -> tuple[StepUpEndpoints, ...]:  # noqa: ARG002  # all are one issuer's
+        """Return the helper routers by which a session with *claims* could be stepped up."""
+        return self.endpoints
+
     def mount(self, endpoints: StepUpEndpoints) -> None:
         """Let challenges point to a helper router, wherever its routes are in the app."""
         self._endpoints.append(endpoints)
@@ -108,7 +112,7 @@ class Refusals(SetOnce):
         it is false wherever routing is still to come.
         """
         route = connection.scope.get("route")
-        return any(endpoints.has(route) for endpoints in self._endpoints)
+        return any(endpoints.has(route) for endpoints in self.endpoints)
 
     def is_left_to_helper_route(
         self, connection: HTTPConnection, error: Exception, app: object
@@ -132,7 +136,7 @@ class Refusals(SetOnce):
         route = self._route_ahead(connection, app)
         if is_sessionless:
             return self._needs_no_session(route)
-        return any(endpoints.has(route) for endpoints in self._endpoints)
+        return any(endpoints.has(route) for endpoints in self.endpoints)
 
     def leaves_to_route(self, connection: HTTPConnection, error: Exception) -> bool:
         """Return whether the helper route that serves *connection* decides itself.
@@ -143,7 +147,7 @@ class Refusals(SetOnce):
         return is_without_session(error) and self._needs_no_session(connection.scope.get("route"))
 
     def _needs_no_session(self, route: object) -> bool:
-        return any(endpoints.needs_no_session(route) for endpoints in self._endpoints)
+        return any(endpoints.needs_no_session(route) for endpoints in self.endpoints)
 
     def is_for_helper_route(self, connection: HTTPConnection, app: object) -> bool:
         """Return whether *app* will serve *connection* by one of the mounted helper routes."""
@@ -199,7 +203,7 @@ class Refusals(SetOnce):
 
         `None` where no mounted method leads the caller to what the policy asks for.
         """
-        for endpoints in self._endpoints:
+        for endpoints in self.endpoints_for(claims):
             methods = endpoints.methods_for(policy, claims)
             member = endpoints.described(connection, methods) if methods else None
             if member is not None:

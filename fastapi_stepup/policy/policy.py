@@ -103,8 +103,15 @@ class StepUpPolicy:
             raise ImpersonationRefused
         raise self._refusal(evidence, now, ranked)
 
-    def refusal_example(self) -> StepUpRequired:
-        """Return the refusal of a session that was never stepped up, for documentation."""
+    def refusal_example(self, *, marks_step_up: bool = True) -> StepUpRequired:
+        """Return the refusal of a session that was never stepped up, for documentation.
+
+        Args:
+            marks_step_up: True if the issuer marks sessions that are stepped up. Else it is the
+                refusal of a token that says nothing about the login.
+        """
+        if not marks_step_up:
+            return self._refusal(Evidence(), 0, self._ranked(Evidence(), 0))
         unmet = (Unmet("step_up", "missing"),)
         return self._refusal(Evidence(), 0, [(unmet, each) for each in self.alternatives])
 

@@ -97,9 +97,10 @@ def stepup_router(
     if not isinstance(guard, StepUpGuard):
         msg = "stepup_router takes the guard first: stepup_router(guard)."
         raise ConfigurationError(msg)
-    if guard.issuer is not None:
+    if not hasattr(guard, "descope"):
         msg = (
-            "The helper routes are Descope's. With another issuer the client sends the user to it "
+            "The helper routes are Descope's: give the guard of StepUpGuard.for_descope, also "
+            "where it is one in any_of(…). With another issuer the client sends the user to it "
             "again, with acr_values and max_age of the challenge: see onChallenge of stepup.js "
             "and StepUpAuth(authorize=…)."
         )

@@ -27,6 +27,7 @@ from fastapi_stepup.policy.policy import StepUpPolicy, check_asks_something
 from fastapi_stepup.web.one_use import OneUse
 
 SCHEME_NAME: Final = "DescopeSession"
+ACCESS_TOKEN_NAME: Final = "AccessToken"  # noqa: S105  # the name of a security scheme
 _CONNECTION: Final = Parameter(
     "connection", Parameter.POSITIONAL_OR_KEYWORD, annotation=HTTPConnection
 )
@@ -38,6 +39,16 @@ SCHEME: Final = HTTPBearer(
     bearerFormat="JWT",
     description="Session token of Descope, as a bearer token or in the session cookie.",
 )
+ACCESS_TOKEN: Final = HTTPBearer(
+    bearerFormat="JWT", description="Access token (RFC 9068) of this API's issuer."
+)
+
+
+def scheme_of(guard: StepUpGuard) -> tuple[str, HTTPBearer]:
+    """Return name and model of the security scheme for tokens in the header."""
+    if guard.issuer is None:
+        return SCHEME_NAME, SCHEME
+    return ACCESS_TOKEN_NAME, ACCESS_TOKEN
 
 
 class RequireSession(SetOnce, SecurityBase):
@@ -89,8 +100,7 @@ class RequireSession(SetOnce, SecurityBase):
         self.policy = policy
         self.when = checked_condition(when)
         self.once = None if once is None else checked_purpose(once)
-        self.model = SCHEME
-        self.scheme_name = SCHEME_NAME
+        self.scheme_name, self.model = scheme_of(guard.members[0])
         self._hash = hash((type(self), guard, policy, when, once))
 
     async def __call__(self, connection: HTTPConnection) -> Claims:

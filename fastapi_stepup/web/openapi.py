@@ -25,13 +25,13 @@ from fastapi_stepup.guard.conditions import Conditional, policy_in
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.refusals import PROBLEM_MEDIA_TYPE
 from fastapi_stepup.policy.policy import StepUpPolicy, all_of
-from fastapi_stepup.web.dependencies import SCHEME, SCHEME_NAME
+from fastapi_stepup.web.dependencies import scheme_of
 from fastapi_stepup.web.problem_schema import SCHEMA_NAME, StepUpRefusal, problem_schema
 from fastapi_stepup.web.route_inventory import GuardedRoute, owned_routes
 
-COOKIE_SCHEME_NAME: Final = f"{SCHEME_NAME}Cookie"
 EXTENSION: Final = "x-step-up"
 
+_COOKIE: Final = "Cookie"  # behind the name of a scheme
 _CONVERTOR: Final = re.compile(r":[^{}]*\}")
 _CHALLENGE: Final = ("WWW-Authenticate", "The challenge (RFC 6750, RFC 9470).")
 _WAIT: Final = ("Retry-After", "Seconds to wait.")
@@ -74,11 +74,14 @@ def describe(
         components = schema.setdefault("components", {})
         components.setdefault("schemas", {})[SCHEMA_NAME] = problem_schema()
         schemes = components.setdefault("securitySchemes", {})
-        model = SCHEME.model_dump(mode="json", by_alias=True, exclude_none=True)
-        schemes.setdefault(SCHEME_NAME, model)
-        if guard.credentials.session_cookie is not None:
-            cookie = _cookie_scheme(guard.credentials.session_cookie)
-            schemes.setdefault(COOKIE_SCHEME_NAME, cookie)
+        for member in guard.members:
+            name, model = scheme_of(member)
+            schemes.setdefault(
+                name, model.model_dump(mode="json", by_alias=True, exclude_none=True)
+            )
+            cookie = member.credentials.session_cookie
+            if cookie is not None:
+                schemes.setdefault(name + _COOKIE, _cookie_scheme(cookie, member))
 
 
 def document_refusals(statuses: Iterable[int]) -> dict[int | str, dict[str, Any]]:
@@ -113,7 +116,7 @@ def _describe_operation(operation: dict[str, Any], route: GuardedRoute, guard: S
     conditional = [asked for _, asked in route.doors if isinstance(asked, Conditional)]
     policies = [policy for _, asked in route.doors if (policy := policy_in(asked)) is not None]
     if policies:
-        operation[EXTENSION] = _extension(policies)
+        operation[EXTENSION] = _extension(policies, guard)
     if conditional:
         operation[EXTENSION]["conditional"] = True
     if route.once:
@@ -127,16 +130,20 @@ def _describe_operation(operation: dict[str, Any], route: GuardedRoute, guard: S
 
 def _security(requirements: list[dict[str, Any]], guard: StepUpGuard) -> list[dict[str, Any]]:
     """Return alternatives, each with the session in the header or in the cookie."""
-    if any(COOKIE_SCHEME_NAME in requirement for requirement in requirements):
+    header = {scheme_of(member)[0]: None for member in guard.members}
+    cookies = {
+        scheme_of(member)[0] + _COOKIE: None
+        for member in guard.members
+        if member.credentials.session_cookie is not None
+    }
+    if any(name in requirement for requirement in requirements for name in cookies):
         return requirements
-    by_header = [{**requirement, SCHEME_NAME: []} for requirement in requirements]
-    if guard.credentials.session_cookie is None:
-        return by_header
-    by_cookie = [
-        {COOKIE_SCHEME_NAME if name == SCHEME_NAME else name: s for name, s in each.items()}
-        for each in by_header
+    alternatives = [
+        {**{name if n in header else n: s for n, s in requirement.items()}, name: []}
+        for name in (*header, *cookies)
+        for requirement in requirements
     ]
-    return by_header + by_cookie
+    return [each for n, each in enumerate(alternatives) if each not in alternatives[:n]]
 
 
 def _refusals(
@@ -145,7 +152,7 @@ def _refusals(
     """Return every refusal of a guarded operation, by status; the likeliest of each first."""
     refusals: list[StepUpError] = [InvalidRequest()]
     if policies:
-        refusals.append(all_of(policies).refusal_example())
+        refusals.append(all_of(policies).refusal_example(marks_step_up=guard.marks_step_up))
     refusals += [Unauthenticated(), InvalidToken(RejectReason.EXPIRED)]
     if guard.credentials.session_cookie is not None:
         refusals.append(CrossSiteRequest())
@@ -161,9 +168,10 @@ def _refusals(
     return refusals
 
 
-def _extension(policies: list[StepUpPolicy]) -> dict[str, Any]:
+def _extension(policies: list[StepUpPolicy], guard: StepUpGuard) -> dict[str, Any]:
     """Return all that the entry points of a route ask, as one policy."""
-    listed = [{"stepped_up": True, **each.members()} for each in all_of(policies).alternatives]
+    marked = {"stepped_up": True} if guard.marks_step_up else {}
+    listed = [{**marked, **each.members()} for each in all_of(policies).alternatives]
     return listed[0] if len(listed) == 1 else {"any_of": listed}
 
 
@@ -201,12 +209,13 @@ def _header(field: tuple[str, str]) -> tuple[str, dict[str, Any]]:
     return name, {"description": description, "schema": {"type": "string"}}
 
 
-def _cookie_scheme(name: str) -> dict[str, Any]:
+def _cookie_scheme(name: str, guard: StepUpGuard) -> dict[str, Any]:
+    token = "Session token of Descope" if guard.issuer is None else "Access token"
     return {
         "type": "apiKey",
         "in": "cookie",
         "name": name,
-        "description": "Session token of Descope in the session cookie.",
+        "description": f"{token} in the session cookie.",
     }
 
 

@@ -152,7 +152,12 @@ def _walk_route(
 
 
 def _standing(middleware: StepUpMiddleware, guard: StepUpGuard, prefix: str) -> Outer:
-    return ((middleware, prefix),) if middleware.guard is guard else ()
+    return ((middleware, prefix),) if _stands_for(guard, middleware.guard) else ()
+
+
+def _stands_for(guard: StepUpGuard, other: StepUpGuard) -> bool:
+    """Return whether *other* is *guard*, or one of those that it was made of."""
+    return other is guard or other in guard.members
 
 
 def _methods(route: Any) -> set[str]:
@@ -201,7 +206,7 @@ def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, 
         if dependant is None:
             continue
         call = dependant.call
-        if isinstance(call, RequireSession) and call.guard is guard:
+        if isinstance(call, RequireSession) and _stands_for(guard, call.guard):
             yield "dependency", _asked_by(call)
         waiting.extend(dependant.dependencies)
 
@@ -216,7 +221,9 @@ def _decorated(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, Ask
     endpoint = getattr(route, "endpoint", None)
     endpoint = getattr(endpoint, "dispatch", endpoint)
     while endpoint is not None:
-        access = marked(endpoint, guard)
-        if access is not None:
+        for each in dict.fromkeys((guard, *guard.members)):
+            access = marked(endpoint, each)
+            if access is None:
+                continue
             yield ("helper" if access == "public" else "decorator"), access
         endpoint = getattr(endpoint, "__wrapped__", None)

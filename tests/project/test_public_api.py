@@ -36,6 +36,7 @@ NAMES = [
     "StepUpTokens",
     "StepUpUnmet",
     "TokenVerifier",
+    "any_of",
     "claims_from",
     "errors",
     "guarded_routes",

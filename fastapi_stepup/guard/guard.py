@@ -37,6 +37,7 @@ from fastapi_stepup.guard.factory import (
 )
 from fastapi_stepup.guard.one_time import LEASE, Hold, OneTimeUses, StepUpIsUsed
 from fastapi_stepup.guard.one_time_store import OneTimeStore
+from fastapi_stepup.guard.policy_lints import MaxAgeLint
 from fastapi_stepup.guard.refusals import Refusals
 from fastapi_stepup.guard.request_state import (
     asked_policies,
@@ -172,6 +173,7 @@ class StepUpGuard(SetOnce):
         self.one_time: OneTimeUses = OneTimeUses(
             store=one_time, redis_url=redis_url, lease=one_time_lease, decisions=self.decisions
         )
+        self._lint = MaxAgeLint()
         self.realm: str = self.refusals.realm
         self.report_only: bool = self.refusals.report_only
 
@@ -561,6 +563,8 @@ class StepUpGuard(SetOnce):
             else:
                 if self.decisions.active:
                     self.decisions.met(connection, policy, claims)
+                if id(policy) not in self._lint.done:
+                    self._lint.look(policy, claims)
         keep_policy(connection, self, policy)
         return claims
 

@@ -257,7 +257,7 @@ def test_unknown_settings_are_explained(issuer: OIDCIssuer) -> None:
 @pytest.fixture
 def oidc_guard() -> StepUpGuard:
     """A guard for the issuer."""
-    return StepUpGuard.for_oidc(ISSUER, audience=[API, "https://other.example"])
+    return StepUpGuard.for_oidc(ISSUER, audience=["https://b.example", "https://a.example"])
 
 
 def test_guard_reaches_the_issuer(oidc_guard: StepUpGuard) -> None:
@@ -265,7 +265,11 @@ def test_guard_reaches_the_issuer(oidc_guard: StepUpGuard) -> None:
     issuer = OIDCIssuer.for_guard(oidc_guard, lifetime=60)
     with issuer.attach(oidc_guard) as attached:
         claims = anyio.run(oidc_guard.verify, issuer.token("bob"))
-        assert (attached, claims.subject, claims.get("aud")) == (issuer, "bob", API)
+        assert (attached, claims.subject, claims.get("aud")) == (
+            issuer,
+            "bob",
+            "https://a.example",
+        )
         assert claims.expires_at - claims.issued_at == 60
         assert [received.path for received in issuer.requests] == [
             "/.well-known/openid-configuration",

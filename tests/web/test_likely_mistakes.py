@@ -52,7 +52,6 @@ def coroutine(guard: StepUpGuard) -> RequireStepUp:
 
 def with_other_name(guard: StepUpGuard, app: FastAPI) -> FastAPI:
     """Register a route whose condition names the body otherwise."""
-    asked = RequireStepUp(guard, when=over_limit)
 
     @app.post("/pay")
     async def pay(

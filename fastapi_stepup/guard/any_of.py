@@ -83,6 +83,8 @@ class AnyOfGuards(StepUpGuard):
             report_only=first.report_only,
             on_event=first.decisions.emit,
             on_audit=first.decisions.audit.hooks,
+            one_time=first.one_time.store,
+            one_time_lease=first.one_time.lease,
             clock=first.clock,
         )
 

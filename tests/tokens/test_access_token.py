@@ -1,0 +1,350 @@
+"""The rules for the claims of access tokens, and the verifier that has them."""
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from fastapi_stepup import Claims, Evidence
+from fastapi_stepup.evidence import Method
+from fastapi_stepup.testing import REMOVE
+from fastapi_stepup.tokens.access_token import (
+    AccessTokenRules,
+    access_token_rules,
+    read_access_token,
+)
+from fastapi_stepup.tokens.claims_set import Validity
+from fastapi_stepup.tokens.oidc import AccessTokenVerifier
+from fastapi_stepup.tokens.rejected import Rejected
+from tests.support.token_factory import (
+    NOW,
+    flipped,
+    header,
+    jwk,
+    key_set,
+    make_token,
+    private_key,
+    reason,
+    replaced,
+)
+from tests.tokens.test_claims_set import REJECTED
+
+pytestmark = pytest.mark.anyio
+
+ISSUER = "https://login.example"
+API = "https://api.example"
+CLIENT = "web"
+
+
+def claims(**changes: object) -> dict[str, Any]:
+    """Return the claims of a good access token (RFC 9068 section 2.2), some changed."""
+    good = {"iss": ISSUER, "aud": [API], "sub": "ann", "client_id": CLIENT, "jti": "1"}
+    return replaced({**good, "iat": NOW, "exp": NOW + 6 * 3600}, changes)
+
+
+def rules(**options: Any) -> AccessTokenRules:
+    """Return the rules for the usual options, some changed."""
+    usual = {
+        "issuer": ISSUER,
+        "audience": API,
+        "client_id": None,
+        "types": ("at+jwt",),
+        "require_claims": None,
+        "evidence": None,
+        "leeway": 5,
+        "max_lifetime": None,
+    }
+    return access_token_rules(**usual | options)
+
+
+def rejection(changes: dict[str, Any], **options: Any) -> str | None:
+    """Return why claims with *changes* are rejected, or `None` if they pass."""
+    try:
+        rules(**options).check(claims(**changes), now=NOW)
+    except Rejected as rejected:
+        return rejected.reason.value
+    return None
+
+
+def test_what_makes_a_session_invalid_makes_an_access_token_so() -> None:
+    """Every hostile row of the session's table that is not about a claim of Descope alone."""
+    tried = 0
+    for row in REJECTED:
+        changes, expected = row.values
+        if changes.keys() & {"iss", "drn"}:
+            continue
+        assert rejection(changes) == expected, row.id
+        tried += 1
+    assert tried > 50
+
+
+@pytest.mark.parametrize(
+    ("member", "values", "expected"),
+    [
+        (
+            "iss",
+            [
+                f"{ISSUER}/",
+                ISSUER.upper(),
+                f"{ISSUER}.evil.example",
+                f" {ISSUER}",
+                "",
+                None,
+                1,
+                True,
+                [ISSUER],
+                {ISSUER: 1},
+                REMOVE,
+                "http://login.example",
+                "login.example",
+            ],
+            "issuer",
+        ),
+        (
+            "aud",
+            [
+                REMOVE,
+                None,
+                "",
+                [],
+                "https://api.example/",
+                [CLIENT],
+                CLIENT,
+                {API: 1},
+                [API, 1],
+                "https://api.example.evil.example",
+                API.upper(),
+                f"{API} {API}",
+            ],
+            "audience",
+        ),
+        ("client_id", [REMOVE], "claim_missing"),
+        ("client_id", [None, "", 5, True, ["web"], {"a": 1}], "claim_invalid"),
+        ("azp", [None, "", 5, ["web"]], "claim_invalid"),
+        ("nonce", ["n", None], "not_a_session"),
+        ("at_hash", ["x", None], "not_a_session"),
+        ("c_hash", ["x"], "not_a_session"),
+        ("s_hash", ["x"], "not_a_session"),
+        ("events", [{"http://schemas.openid.net/event/backchannel-logout": {}}], "not_a_session"),
+        (
+            "typ",
+            ["ID", "Refresh", "Offline", "Logout", "id_token", "", None, 1, ["Bearer"], "JWT"],
+            "not_a_session",
+        ),
+        (
+            "token_use",
+            ["id", "refresh", "", None, True, ["access"], "access "],
+            "not_a_session",
+        ),
+        ("sub", [CLIENT, f"{CLIENT}@clients"], "not_a_session"),
+        ("azp", ["ann"], "not_a_session"),
+        ("gty", ["client-credentials", ["password", "client-credentials"]], "not_a_session"),
+        ("idtyp", ["app"], "not_a_session"),
+    ],
+)
+def test_tokens_of_another_kind(member: str, values: list[Any], expected: str) -> None:
+    """Each value of a member, with the reason; the twin without it passes."""
+    for value in values:
+        assert rejection({member: value}) == expected, value
+    assert rejection({}) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        pytest.param({"aud": API}, {}, id="audience-as-text"),
+        pytest.param({"aud": [API, "https://login.example/userinfo"]}, {}, id="several-audiences"),
+        pytest.param({"client_id": REMOVE, "azp": "web"}, {}, id="azp"),
+        pytest.param({"client_id": REMOVE, "cid": "0oa"}, {}, id="cid"),
+        pytest.param({"typ": "Bearer"}, {}, id="typ-bearer"),
+        pytest.param({"typ": "at+jwt"}, {}, id="typ-at+jwt"),
+        pytest.param({"token_use": "access"}, {}, id="token-use"),
+        pytest.param({"gty": "password"}, {}, id="grant-with-a-user"),
+        pytest.param({"idtyp": "user"}, {}, id="idtyp-user"),
+        pytest.param({"jti": REMOVE}, {}, id="no-jti"),
+        pytest.param({"aud": REMOVE}, {"audience": None, "client_id": "web"}, id="client-for-aud"),
+        pytest.param({"aud": "web"}, {"audience": None, "client_id": "web"}, id="client-as-aud"),
+        pytest.param({}, {"client_id": ["mobile", "web"]}, id="one-of-the-clients"),
+        pytest.param(
+            {"client_id": REMOVE, "token_use": "access"},
+            {"require_claims": {"token_use": "access"}},
+            id="marked-without-client",
+        ),
+        pytest.param({"sid": "s"}, {"require_claims": {"sid": None}}, id="any-value"),
+        pytest.param({"scp": ["a", "b"]}, {"require_claims": {"scp": ["b", "c"]}}, id="in-array"),
+    ],
+)
+def test_access_tokens_that_pass(changes: dict[str, Any], options: dict[str, Any]) -> None:
+    """In each form that an issuer or an option gives them."""
+    assert rejection(changes, **options) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "expected"),
+    [
+        pytest.param({}, {"client_id": "mobile"}, "audience", id="another-client"),
+        pytest.param(
+            {"client_id": "mobile", "azp": "web"}, {"client_id": "web"}, "audience", id="azp-second"
+        ),
+        pytest.param({}, {"audience": None, "client_id": "web"}, "audience", id="another-api"),
+        pytest.param(
+            {"client_id": REMOVE},
+            {"client_id": "web", "require_claims": {"jti": None}},
+            "claim_missing",
+            id="no-client",
+        ),
+        *(
+            pytest.param(
+                {"sid": sid}, {"require_claims": {"sid": None}}, "not_a_session", id=f"sid-{sid!r}"
+            )
+            for sid in (REMOVE, None, "", [], False)
+        ),
+        *(
+            pytest.param(
+                {"token_use": "access", "use": use},
+                {"require_claims": {"use": ["a", "b"]}},
+                "not_a_session",
+                id=f"use-{use!r}",
+            )
+            for use in (REMOVE, None, "c", "A", ["c"], [["a"]], {"a": 1}, True)
+        ),
+        pytest.param({}, {"max_lifetime": 600}, "lifetime", id="lifetime"),
+    ],
+)
+def test_access_tokens_that_options_reject(
+    changes: dict[str, Any], options: dict[str, Any], expected: str
+) -> None:
+    """Each option has an effect."""
+    assert rejection(changes, **options) == expected
+
+
+def test_times_are_those_of_a_session() -> None:
+    """With the leeway in them."""
+    given = claims(iat=NOW, nbf=NOW + 10, exp=NOW + 60)
+    assert rules().check(given, now=NOW + 30) == Validity(NOW + 5, NOW + 65)
+
+
+def test_no_refresh_token_passes() -> None:
+    """There is no kind of claims that would make one."""
+    with pytest.raises(Rejected, match="not_a_session"):
+        rules().check(claims(), now=NOW, refresh=True)
+
+
+def test_rules_differ_in_their_fingerprint() -> None:
+    """Each setting is in it; equal ones give equal text, whatever the order of sets."""
+    changes: list[dict[str, Any]] = [
+        {"issuer": "x"},
+        {"audience": ["x", API]},
+        {"client_id": "x"},
+        {"require_claims": {"a": None}},
+        {"leeway": 6},
+        {"max_lifetime": 60},
+    ]
+    prints = {rules(**change).fingerprint() for change in [{}, *changes]}
+    assert len(prints) == 7
+    names = [f"a{n}" for n in range(50)]
+    one, other = (rules(audience=given).fingerprint() for given in (names, names[::-1]))
+    assert one == other
+    with pytest.raises(FrozenInstanceError):
+        rules().leeway = 60.0  # type: ignore[misc]
+    assert rules().issuers == {ISSUER}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({}, Evidence()),
+        (
+            {"auth_time": NOW - 9, "acr": "a", "amr": ["pwd", 1]},
+            Evidence(proved_at=NOW - 9, methods=(Method("pwd"),), classes=("a",)),
+        ),
+        ({"acr": ["a", "b"]}, Evidence(classes=("a", "b"))),
+        ({"auth_time": NOW + 5}, Evidence(proved_at=NOW)),
+        ({"auth_time": NOW + 6}, Evidence()),
+        ({"auth_time": None}, Evidence()),
+        ({"auth_time": str(NOW)}, Evidence()),
+        ({"auth_time": True}, Evidence()),
+        ({"auth_time": -1}, Evidence()),
+        ({"amr": "pwd"}, Evidence()),
+        ({"su": True}, Evidence()),
+        ({"act": {"sub": "x"}}, Evidence(acting=True)),
+    ],
+)
+def test_evidence_is_what_the_token_says(said: dict[str, Any], expected: Evidence) -> None:
+    """And nothing else: `iat` is no login, `su` no step-up."""
+    evidence = read_access_token(Claims(claims(**said)))
+
+    assert evidence == expected
+    assert evidence.stepped_up is None
+
+
+def verifier(**options: Any) -> AccessTokenVerifier:
+    """Return a verifier that stands at `NOW`, with a static key set by default."""
+    keys = options.pop("keys", None) or key_set()
+    usual = {"issuer": ISSUER, "audience": API, "clock": lambda: float(NOW)}
+    return AccessTokenVerifier(keys, **usual | options)
+
+
+HEAD = {"typ": "at+jwt"}
+
+
+@pytest.mark.parametrize("alg", ["RS256", "PS256", "ES256", "ES384", "EdDSA"])
+async def test_algorithms_are_those_of_the_key_set(alg: str) -> None:
+    """Each key verifies its own."""
+    keys = key_set(jwk(alg), algorithms=("RS256", "PS256", "ES256", "ES384", "EdDSA"))
+    token = make_token(claims(), header(alg, **HEAD), alg=alg)
+
+    verified = await verifier(keys=keys).verify(token)
+
+    assert verified == Claims(claims())
+    assert not verified.stepped_up
+    assert await reason(verifier(keys=keys), flipped(token, 2)) == "signature"
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
+        (make_token(claims(), header(typ=REMOVE)), "type"),
+        (make_token(claims(), header(typ="JWT")), "type"),
+        (make_token(claims(), header(typ="id_token+jwt")), "type"),
+        (make_token(claims(), header(typ="dpop+jwt")), "type"),
+        (make_token(claims(), header(typ="logout+jwt")), "type"),
+        (make_token(claims(), header("none", **HEAD), alg="none"), "algorithm"),
+        (make_token(claims(), header("HS256", **HEAD), alg="HS256", key=b"k" * 32), "algorithm"),
+        (make_token(claims(), header(**HEAD), key=private_key(number=1)), "signature"),
+        (make_token(claims(), header(jwk=jwk(), **HEAD)), "header"),
+        (make_token(claims(), header(crit=["exp"], **HEAD)), "header"),
+        (make_token(claims(), header(kid=REMOVE, **HEAD)), "key_id"),
+        (make_token(claims(), header(kid="k9", **HEAD)), "unknown_key"),
+        (make_token(b'{"iss":"a","iss":"b"}', header(**HEAD)), "malformed"),
+        ("SlAV32hkKG", "malformed"),
+        ("a.b.c.d.e", "malformed"),
+    ],
+)
+async def test_forms_that_are_no_access_token(token: str, expected: str) -> None:
+    """The engine is that of sessions: forgeries, other types, opaque and encrypted tokens."""
+    assert await reason(verifier(), token) == expected
+
+
+async def test_a_media_type_is_compared_as_such() -> None:
+    """RFC 9068 section 4: `application/at+jwt` is the same."""
+    for typ in ("application/at+jwt", "AT+JWT"):
+        assert await reason(verifier(), make_token(claims(), header(typ=typ))) is None
+
+
+async def test_a_verified_token_is_cached_and_its_evidence_read_once() -> None:
+    """The second request costs a hash, and reads nothing again."""
+    read: list[Claims] = []
+
+    def evidence(claims: Claims) -> Evidence:
+        read.append(claims)
+        return Evidence(classes=("x",))
+
+    checked = verifier(evidence=evidence)
+    token = make_token(claims(), header(**HEAD))
+
+    first, second = await checked.verify(token), await checked.verify(token)
+    assert first is second
+    assert first.evidence is second.evidence == Evidence(classes=("x",))
+    assert len(read) == 1
+    assert await reason(checked, token, refresh=True) == "not_a_session"

@@ -169,18 +169,19 @@ class VerifiedTokenCache:
         with self._lock:
             if generation != self._generation:
                 return
-            if digest in self._tokens:
+            tokens, digests = self._tokens, self._digests
+            if digest in tokens:
                 self._drop(digest)
-            self._tokens[digest] = cached
+            tokens[digest] = cached
             self._weight += weight
-            if subject in self._digests:
-                self._digests[subject].add(digest)
+            if subject in digests:
+                digests[subject].add(digest)
             else:
-                self._digests[subject] = {digest}
-            is_full = len(self._tokens) > self.size or self._weight > self.max_bytes
+                digests[subject] = {digest}
+            is_full = len(tokens) > self.size or self._weight > self.max_bytes
             if is_full:
                 self._evict()
-        if is_full:
+        if is_full and self._emit.hooks:
             self._emit(TokenCache("evict"))
 
     def clear(self) -> None:
@@ -204,8 +205,9 @@ class VerifiedTokenCache:
 
     def _evict(self) -> None:
         """Drop the least recently used tokens until the others are within both bounds."""
-        while len(self._tokens) > self.size or self._weight > self.max_bytes:
-            self._account_for(*self._tokens.popitem(last=False))
+        tokens = self._tokens
+        while len(tokens) > self.size or self._weight > self.max_bytes:
+            self._account_for(*tokens.popitem(last=False))
 
     def _drop(self, digest: bytes) -> None:
         """Take one token out."""
@@ -216,9 +218,10 @@ class VerifiedTokenCache:
         self._weight -= cached.weight
         subject = cached.claims.subject
         theirs = self._digests[subject]
-        theirs.remove(digest)
-        if not theirs:
+        if len(theirs) == 1:  # the usual case
             del self._digests[subject]
+        else:
+            theirs.remove(digest)
 
     def __len__(self) -> int:
         return len(self._tokens)

@@ -44,7 +44,7 @@ def claims(**changes: object) -> dict[str, Any]:
 
 def rules(**options: Any) -> AccessTokenRules:
     """Return the rules for the usual options, some changed."""
-    usual = {
+    usual: dict[str, Any] = {
         "issuer": ISSUER,
         "audience": API,
         "client_id": None,
@@ -281,7 +281,11 @@ def test_evidence_is_what_the_token_says(said: dict[str, Any], expected: Evidenc
 def verifier(**options: Any) -> AccessTokenVerifier:
     """Return a verifier that stands at `NOW`, with a static key set by default."""
     keys = options.pop("keys", None) or key_set()
-    usual = {"issuer": ISSUER, "audience": API, "clock": lambda: float(NOW)}
+    usual: dict[str, Any] = {
+        "issuer": ISSUER,
+        "audience": API,
+        "clock": lambda: float(NOW),
+    }
     return AccessTokenVerifier(keys, **usual | options)
 
 

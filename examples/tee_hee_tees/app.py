@@ -1,11 +1,11 @@
 """The shop as an application factory, so that each test has a shop of its own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 from fastapi import FastAPI, HTTPException, Request
@@ -71,11 +71,13 @@ class Settings:
         database: The SQLite file with carts and orders.
         project_id: The Descope project; `None` runs on an emulator in this process.
         transport: Where the shop's own HTTP goes instead of the network.
+        guard: Further options of `StepUpGuard.for_descope`.
     """
 
     database: Path = Path("tee_hee_tees.sqlite3")
     project_id: str | None = None
     transport: httpx.AsyncBaseTransport | None = None
+    guard: Mapping[str, Any] = field(default_factory=dict)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -83,7 +85,9 @@ def create_app(settings: Settings) -> FastAPI:
     emulator = None if settings.project_id else DescopeEmulator()
     transport = emulator.transport if emulator else settings.transport
     guard = StepUpGuard.for_descope(
-        emulator.project_id if emulator else settings.project_id, transport=transport
+        emulator.project_id if emulator else settings.project_id,
+        transport=transport,
+        **settings.guard,
     )
     store = Store(settings.database)
     people = People(emulator) if emulator else None

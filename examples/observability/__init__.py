@@ -1,0 +1,1 @@
+"""The T-shirt shop with metrics for Prometheus and an audit trail."""

@@ -17,7 +17,7 @@ def stacks() -> Iterator[Callable[..., Stack]]:
         def of(**settings: str) -> Stack:
             key = tuple(sorted(settings.items()))
             if key not in running:
-                running[key] = closing.enter_context(stack(None, **settings))
+                running[key] = closing.enter_context(stack(**settings))
             running[key].events.clear()
             return running[key]
 

@@ -1,12 +1,12 @@
 """A guarded app and its issuer on this machine: for browsers, and for clients in other languages.
 
 ```python
-with stack(site=HERE / "site", ENFORCE_ACR="1") as running:
+with stack(ENFORCE_ACR="1") as running:
     page.goto(f"{running.url}/site/")
 ```
 
-A page signs its user in as the client `web` at `running.provider.issuer`, with the redirect URI
-`{running.url}/site/callback.html`. The issuer's own page has the buttons `pwd`, `mfa`, `cancel`.
+The page in `site/` signs its user in as the client `web`, with the redirect URI
+`{running.url}/site/callback.html`. The issuer's own page has a button for each way to sign in.
 """
 
 import time
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import httpx
 from fastapi import Body, Depends, FastAPI
@@ -24,6 +24,8 @@ from fastapi_stepup import Claims, RequireStepUp, StepUpGuard, install
 from fastapi_stepup.browser.assets import asset_routes
 from fastapi_stepup.testing.server import served
 from tests.oidc.provider import API, Provider, User, running
+
+SITE: Final = Path(__file__).parent / "site"
 
 
 @dataclass(slots=True)
@@ -58,21 +60,16 @@ class Stack:
 
 
 @contextmanager
-def stack(site: Path | None = None, **settings: str) -> Iterator[Stack]:
-    """Run issuer and app until the context ends.
-
-    Args:
-        site: A folder that the app serves at `/site/`.
-        settings: Those of `node/provider.mjs`.
-    """
+def stack(**settings: str) -> Iterator[Stack]:
+    """Run issuer and app until the context ends; *settings* are those of `node/provider.mjs`."""
     with running(**settings) as provider:
         made = Stack(provider)
-        with made._closing, served(app_of(made, site)) as made.url:
+        with made._closing, served(app_of(made)) as made.url:
             provider.allow(f"{made.url}/site/callback.html")
             yield made
 
 
-def app_of(stack: Stack, site: Path | None = None) -> FastAPI:
+def app_of(stack: Stack) -> FastAPI:
     """Return an app: `/pay` needs a recent login with two factors, `/read` a recent one."""
     guard = StepUpGuard.for_oidc(
         stack.provider.issuer,
@@ -93,8 +90,11 @@ def app_of(stack: Stack, site: Path | None = None) -> FastAPI:
     async def read(claims: Annotated[Claims, recent]) -> str:
         return claims.subject
 
+    @app.get("/config")
+    async def config() -> dict[str, str]:
+        return {"issuer": stack.provider.issuer}
+
     # An app without helper routes serves the script by itself.
     app.router.routes.extend(asset_routes("/step-up"))
-    if site is not None:
-        app.mount("/site", StaticFiles(directory=site, html=True))
+    app.mount("/site", StaticFiles(directory=SITE, html=True))
     return app

@@ -18,6 +18,7 @@ MARKS: Final = {
     "contract/test_servers.py": "servers",
     "examples": "slow",
     "examples/test_shop_in_chromium.py": "browser",
+    "examples/test_htmx.py": "browser",
     "examples/test_swagger_ui.py": "browser",
     "oidc": "sdk",
     "policy/test_laws.py": "slow",

@@ -72,12 +72,14 @@ class Settings:
         project_id: The Descope project; `None` runs on an emulator in this process.
         transport: Where the shop's own HTTP goes instead of the network.
         guard: Further options of `StepUpGuard.for_descope`.
+        redis_url: Where several shops count the tries of a user together.
     """
 
     database: Path = Path("tee_hee_tees.sqlite3")
     project_id: str | None = None
     transport: httpx.AsyncBaseTransport | None = None
     guard: Mapping[str, Any] = field(default_factory=dict)
+    redis_url: str | None = None
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -103,7 +105,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.emulator = emulator
     install(app, guard, docs=emulator is not None)
     app.include_router(
-        stepup_router(guard, methods=("otp", "totp", "passkey"), deliveries=("email", "sms"))
+        stepup_router(
+            guard,
+            methods=("otp", "totp", "passkey"),
+            deliveries=("email", "sms"),
+            redis_url=settings.redis_url,
+        )
     )
     app.include_router(checkout_route(store, guard))
     app.include_router(shop_window(views, access))

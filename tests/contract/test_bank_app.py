@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from fastapi_stepup import guarded_routes
 from fastapi_stepup.testing import DescopeEmulator, assert_step_up_challenge
 
-SOURCE = Path(__file__).with_name("bank_app.py").read_text("utf-8")
+SOURCE = Path(__file__).parents[2].joinpath("examples", "existing_app.py").read_text("utf-8")
 MARK = "  # step-up\n"
 ANN = {"X-Customer": "ann"}
 IBAN = {"iban": "DE89370400440532013000"}

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text("utf-8"))["project"]
 README = ROOT.joinpath("README.md").read_text("utf-8")
 CI_SCRIPT = ROOT / ".ci/run"
-WORKFLOW = ROOT / ".github/workflows/ci.yml"
+WORKFLOWS = ROOT / ".github/workflows"
+WORKFLOW = WORKFLOWS / "ci.yml"
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,9 @@ def test_wheel_holds_the_package_and_nothing_else(dist: Path) -> None:
 
     assert {name.partition("/")[0] for name in names} == {"fastapi_stepup", info}
     assert {"fastapi_stepup/py.typed", f"{info}/licenses/LICENSE"} <= set(names)
+    assert not [name for name in names if name.endswith(".src.js")]
+    scripts = {"stepup.js", "stepup.d.ts", "use-stepup.js", "swagger-ui-stepup.js"}
+    assert {f"fastapi_stepup/browser/{name}" for name in scripts} <= set(names)
     assert "[pytest11]\nfastapi_stepup = fastapi_stepup.testing.plugin\n" in entry_points
 
 
@@ -65,7 +69,23 @@ def test_source_distribution_can_be_tested(dist: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
 
     assert {"conftest.py", "tests/__main__.py", "README.md", "CHANGELOG.md", "LICENSE"} <= names
+    assert {"mkdocs.yml", "docs/hooks.py", "docs/tutorial.md", "examples/compose.yaml"} <= names
+    assert {"Dockerfile", ".ci/run", "fastapi_stepup/browser/stepup.src.js"} <= names
     assert not [name for name in names if re.search(r"node_modules|__pycache__|_cache/", name)]
+
+
+def test_release_is_attested_and_needs_no_secret() -> None:
+    """PyPI trusts the workflow; each job has the permissions that it needs, and none besides."""
+    text = WORKFLOWS.joinpath("release.yml").read_text("utf-8")
+
+    assert "secrets." not in text
+    assert "\npermissions: {}\n" in text
+    assert text.index("attest-build-provenance") < text.index("gh-action-pypi-publish")
+    assert re.findall(r"^      (\S+: write)", text, re.MULTILINE) == [
+        "id-token: write",
+        "attestations: write",
+        "id-token: write",
+    ]
 
 
 def test_runtime_needs_five_packages() -> None:
@@ -99,9 +119,10 @@ def test_ci_tries_every_python_that_is_promised() -> None:
     assert PROJECT["requires-python"] == f">={promised[0]}"
 
 
-def test_ci_actions_are_pinned_by_commit() -> None:
-    """No action of the workflow can change under its tag."""
-    actions = re.findall(r"uses: (\S+)", WORKFLOW.read_text("utf-8"))
+@pytest.mark.parametrize("name", ["ci.yml", "release.yml"])
+def test_actions_are_pinned_by_commit(name: str) -> None:
+    """No action of a workflow can change under its tag."""
+    actions = re.findall(r"uses: (\S+)", WORKFLOWS.joinpath(name).read_text("utf-8"))
 
     assert actions
     assert [action for action in actions if not re.fullmatch(r"\S+@[0-9a-f]{40}", action)] == []

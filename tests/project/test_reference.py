@@ -133,6 +133,8 @@ def test_each_field_of_a_request_has_an_entry() -> None:
     read = {"authorization"}  # by the name that CredentialReader is given
     for place in ("browser", "guard", "router", "web"):
         for path in package.joinpath(place).rglob("*.py"):
+            if path.name == "caching.py":  # reads what the app answers
+                continue
             text = path.read_text("utf-8")
             read.update(re.findall(r"headers\.get(?:list)?\(\s*\"([a-z-]+)\"", text))
             read.update(re.findall(r"_field\(request, \"([a-z-]+)\"", text))

@@ -1,5 +1,7 @@
 """A bank's API as it may be before it adopts step-up, and after.
 
+Start it: `pip install sqlalchemy && python -m examples.existing_app`
+
 The lines that end in `# step-up` are all that adopting takes; the test also runs the bank without
 them. It has routers, a database session per request, a lifespan, an error format, middlewares and
 CORS of its own.
@@ -348,3 +350,8 @@ app.add_middleware(
     allow_headers=["Authorization", "Content-Type", "X-Customer"],
     expose_headers=["Server-Timing"],
 )
+
+if __name__ == "__main__":
+    from examples.serving import serve
+
+    serve(app, guard)

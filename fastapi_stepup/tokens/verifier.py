@@ -24,6 +24,7 @@ from fastapi_stepup.events import EventHooks, TokenCache, TokenRejected
 from fastapi_stepup.tokens.cache import CACHED_TOKENS, CachedToken, VerifiedTokenCache
 from fastapi_stepup.tokens.claims_set import LEEWAY, Rules, Validity, claims_rules
 from fastapi_stepup.tokens.jwks.cache import JWKSCache
+from fastapi_stepup.tokens.jwks.event_loops import Slices
 from fastapi_stepup.tokens.jws import MAX_TOKEN, TYPES, CompactJWS, JWSParser
 from fastapi_stepup.tokens.rejected import Rejected
 
@@ -167,6 +168,7 @@ class TokenVerifier(SetOnce):
         self._rules = rules
         self._parser = JWSParser(tuple(keys.algorithms), types=types, max_size=max_token_size)
         self._emit = on_event if isinstance(on_event, Emitter) else Emitter(on_event)
+        self._slices = Slices()
         self._cache = VerifiedTokenCache(
             verdict_cache_size,
             settings=f"{rules.fingerprint()} {self._parser.fingerprint()}",
@@ -238,6 +240,8 @@ class TokenVerifier(SetOnce):
     ) -> Claims:
         """Return the claims of a token that is not cached; put it into the cache under *digest*."""
         try:
+            if not generation:  # no keys yet: thousands may wait for the first ones
+                await self._slices.enter()
             jws = self._parser.parse(token)
             key = self.keys.cached(jws.header.kid)
             if key is None:

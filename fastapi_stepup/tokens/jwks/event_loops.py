@@ -10,19 +10,24 @@ from typing import Any, Final
 import anyio
 
 WOKEN_AT_ONCE: Final = 16
+LET_IN_AT_ONCE: Final = 500
 
 
 def running_loop() -> object | None:
     """Return the running event loop: asyncio's loop, trio's token, or nothing."""
-    trio: Any = sys.modules.get("trio.lowlevel")
-    # Another thread may be importing it at this moment: then this one is not in trio.
-    if getattr(trio, "in_trio_task", bool)():
-        token: object = trio.current_trio_token()
+    if _is_trio():
+        token: object = sys.modules["trio.lowlevel"].current_trio_token()
         return token
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def _is_trio() -> bool:
+    # Another thread may be importing it at this moment: then this one is not in trio.
+    is_trio: bool = getattr(sys.modules.get("trio.lowlevel"), "in_trio_task", bool)()
+    return is_trio
 
 
 def is_closed(loop: Any) -> bool:
@@ -109,3 +114,28 @@ class Waiters:
         if self._waiting:
             event, _ = self._waiting.popitem(last=False)
             event.set()
+
+
+class Slices:
+    """Lets tasks through in slices, in order, one slice in each turn of the event loop.
+
+    Thousands of tasks may start in one turn. If each did at once what comes next, nothing else
+    would run in that loop until the last one had done it.
+
+    Tasks of several loops count together, so one may wait for some turns more than it has to.
+    """
+
+    def __init__(self) -> None:
+        # Adding and discarding are atomic; a number that threads count with would drift.
+        self._waiting: set[object] = set()
+
+    async def enter(self) -> None:
+        """Wait for the next turn of the event loop that has a place."""
+        place = object()
+        self._waiting.add(place)
+        try:
+            for _ in range(1 + (len(self._waiting) - 1) // LET_IN_AT_ONCE):
+                # On asyncio without anyio: thousands of tasks come by here in one turn.
+                await (anyio.lowlevel.checkpoint() if _is_trio() else asyncio.sleep(0))
+        finally:
+            self._waiting.discard(place)

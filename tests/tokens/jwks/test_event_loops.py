@@ -73,6 +73,36 @@ async def test_those_who_wait_for_a_fetch_wake_a_few_at_a_time(cancelled: int) -
     assert 1 <= most <= 2 * 16 + 2 * cancelled
 
 
+@pytest.mark.parametrize("cancelled", [0, 300])
+async def test_before_there_are_keys_tokens_are_looked_at_in_slices(
+    site: VerifierHarness, cancelled: int
+) -> None:
+    """Of 2,500 that come in one turn of the loop, no more than 500 are looked at in one."""
+    outcomes: list[str] = []
+    scopes = [anyio.CancelScope() for _ in range(2500)]
+
+    async def request(number: int) -> None:
+        with scopes[number]:
+            outcomes.append(await site.outcome("no token"))
+
+    most = before = 0
+    async with anyio.create_task_group() as group:
+        for number in range(2500):
+            group.start_soon(request, number)
+        await anyio.lowlevel.checkpoint()
+        for scope in scopes[:cancelled]:
+            scope.cancel()
+        with anyio.fail_after(10):
+            while len(outcomes) < 2500 - cancelled:
+                await anyio.lowlevel.checkpoint()
+                most, before = max(most, len(outcomes) - before), len(outcomes)
+    # trio runs the tasks of one turn in any order: two slices may pass between two looks.
+    assert 200 <= most <= 2 * 500
+    assert set(outcomes) == {"401"}
+    assert site.fetches == 0
+    assert await site.outcome("no token") == "401"
+
+
 @pytest.mark.parametrize("requests", [pytest.param(1000, id="JW-002-tokens")])
 async def test_a_thousand_concurrent_cold_requests_make_one_fetch(
     site: VerifierHarness, requests: int

@@ -44,7 +44,10 @@ class Alternative:
     def assess(self, evidence: Evidence, now: float) -> tuple[Unmet, ...]:
         """Return everything that *evidence* leaves unmet at *now* (epoch seconds)."""
         unmet: tuple[Unmet, ...] = ()
-        if evidence.acting or not (evidence.stepped_up or self._needs_no_mark(evidence)):
+        marked = evidence.stepped_up
+        if marked is None:  # This issuer marks no step-up: something else is asked instead.
+            marked = self.max_age is not None or bool(self.amr) or bool(self.acr)
+        if evidence.acting or not marked:
             unmet = (Unmet("step_up", "missing"),)
         elif self.max_age is not None:
             proved = evidence.proved_at
@@ -58,10 +61,6 @@ class Alternative:
         if self.acr and unmet_clauses(self.acr, evidence.classes):
             unmet += (Unmet("acr", "missing"),)
         return unmet
-
-    def _needs_no_mark(self, evidence: Evidence) -> bool:
-        """Return whether the issuer marks no step-up, and something else is asked instead."""
-        return evidence.stepped_up is None and not self.asks_nothing
 
     @property
     def asks_nothing(self) -> bool:

@@ -270,8 +270,11 @@ def audiences_in(audience: Any) -> "list[str] | tuple[str, ...]":
         Rejected: It is something else.
     """
     listed = [audience] if isinstance(audience, str) else audience
-    if not isinstance(listed, (list, tuple)) or not all(isinstance(a, str) for a in listed):
+    if not isinstance(listed, (list, tuple)):
         raise Rejected(RejectReason.AUDIENCE)
+    for each in listed:
+        if not isinstance(each, str):
+            raise Rejected(RejectReason.AUDIENCE)
     return listed
 
 

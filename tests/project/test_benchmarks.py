@@ -43,6 +43,7 @@ FIGURES = {
     "validation": 5,
     "payloads": 5,
     "algorithms": 2,
+    "issuers": 2,
     "sdk": 8,
     "routes": 5,
     "first tokens": 3,

@@ -24,6 +24,7 @@ from benchmarks import (
     oidc,
     outage,
     peers,
+    policies,
     routes,
     rules,
     sign_ins,
@@ -53,6 +54,7 @@ SUBJECTS: Final[dict[str, tuple[Subject, ...]]] = {
     "outage": (outage.figures,),
     "forget": (forgetting.figures,),
     "memory": (memory.figures, memory.floods),
+    "policies": (policies.alternatives, policies.guarded),
     "limits": (limits.figures, limits.growth),
     "emulator": (sign_ins.figures,),
 }

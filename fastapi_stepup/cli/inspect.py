@@ -18,6 +18,7 @@ from fastapi_stepup.errors import (
     RejectReason,
 )
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.policy.alternative import facts_of
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.tokens.jws import ASYMMETRIC_ALGORITHMS
 
@@ -259,7 +260,7 @@ def _checks(reason: RejectReason | None) -> Section:
 
 def _met_until(policy: StepUpPolicy, claims: Claims, now: float) -> float:
     """Return until when an alternative that is met stays met; the longest one counts."""
-    met = [each for each in policy.alternatives if not each.assess(claims.evidence, now)]
+    met = [each for each in policy.alternatives if not each.assess(facts_of(claims.evidence, now))]
     return max((each.met_until(claims.evidence) for each in met), default=now)
 
 

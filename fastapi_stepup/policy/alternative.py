@@ -41,25 +41,27 @@ class Alternative:
     amr: tuple[Clause, ...]
     acr: tuple[Clause, ...]
 
-    def assess(self, evidence: Evidence, now: float) -> tuple[Unmet, ...]:
-        """Return everything that *evidence* leaves unmet at *now* (epoch seconds)."""
-        unmet: tuple[Unmet, ...] = ()
-        marked = evidence.stepped_up
+    def assess(self, facts: "Facts") -> tuple[Unmet, ...]:
+        """Return everything that *facts* leave unmet."""
+        marked, age, methods, classes = facts
+        unmet = _MET
         if marked is None:  # This issuer marks no step-up: something else is asked instead.
             marked = self.max_age is not None or bool(self.amr) or bool(self.acr)
-        if evidence.acting or not marked:
-            unmet = (Unmet("step_up", "missing"),)
+        if not marked:
+            unmet = _NO_STEP_UP
         elif self.max_age is not None:
-            proved = evidence.proved_at
-            age = None if proved is None else math.floor(now) - proved
-            if age is None or age < -_SKEW:
-                unmet = (Unmet("step_up", "missing"),)
+            if age is None:
+                unmet = _NO_STEP_UP
             elif age > self.max_age:
-                unmet = (Unmet("step_up", "expired"),)
-        if self.amr and unmet_clauses(self.amr, evidence.method_names):
-            unmet += (Unmet("amr", "missing"),)
-        if self.acr and unmet_clauses(self.acr, evidence.classes):
-            unmet += (Unmet("acr", "missing"),)
+                unmet = _TOO_OLD
+        for clause in self.amr:
+            if methods.isdisjoint(clause):
+                unmet += _NO_METHOD
+                break
+        for clause in self.acr:
+            if classes.isdisjoint(clause):
+                unmet += _NO_CLASS
+                break
         return unmet
 
     @property
@@ -119,6 +121,30 @@ class Alternative:
                 listed = [list(clause) for clause in clauses]
                 members[name] = listed if len(listed) > 1 else listed[0]
         return members
+
+
+_MET: Final[tuple[Unmet, ...]] = ()
+_NO_STEP_UP: Final = (Unmet("step_up", "missing"),)
+_TOO_OLD: Final = (Unmet("step_up", "expired"),)
+_NO_METHOD: Final = (Unmet("amr", "missing"),)
+_NO_CLASS: Final = (Unmet("acr", "missing"),)
+
+# What alternatives read of evidence: whether it is marked as stepped up, the age of the proof, the
+# methods and the classes. A tuple, since most requests make one.
+Facts = tuple[bool | None, float | None, frozenset[str], frozenset[str]]
+
+
+def facts_of(evidence: Evidence, now: float) -> Facts:
+    """Return what alternatives read of *evidence* at *now* (epoch seconds).
+
+    The age is `None` where it is unknown, and where the proof lies in the future.
+    """
+    proved = evidence.proved_at
+    age = None if proved is None else math.floor(now) - proved
+    if age is not None and age < -_SKEW:
+        age = None
+    marked = False if evidence.acting else evidence.stepped_up
+    return marked, age, frozenset(evidence.method_names), frozenset(evidence.classes)
 
 
 def unmet_clauses(clauses: tuple[Clause, ...], values: tuple[str, ...]) -> list[Clause]:

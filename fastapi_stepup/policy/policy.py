@@ -11,7 +11,7 @@ from fastapi_stepup._options import Duration, duration
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError, ImpersonationRefused, StepUpRequired
 from fastapi_stepup.evidence import Evidence
-from fastapi_stepup.policy.alternative import Alternative, Unmet, unmet_clauses
+from fastapi_stepup.policy.alternative import Alternative, Facts, Unmet, facts_of, unmet_clauses
 from fastapi_stepup.policy.amr_names import check_amr
 
 MAX_ALTERNATIVES: Final = 8
@@ -80,7 +80,7 @@ class StepUpPolicy:
 
         With several alternatives, what the nearest one leaves unmet.
         """
-        return self._ranked(claims.evidence, now)[0][0]
+        return self._nearest(facts_of(claims.evidence, now))
 
     def is_met_by(self, claims: Claims, *, now: float) -> bool:
         """Return whether *claims* meet this policy at *now* (epoch seconds)."""
@@ -94,14 +94,11 @@ class StepUpPolicy:
             StepUpRequired: Something is missing or expired.
         """
         evidence = claims.evidence
-        if len(self.alternatives) == 1 and not self.alternatives[0].assess(evidence, now):
-            return  # the usual case
-        ranked = self._ranked(evidence, now)
-        if not ranked[0][0]:
+        if not self._nearest(facts_of(evidence, now)):
             return
         if evidence.acting:
             raise ImpersonationRefused
-        raise self._refusal(evidence, now, ranked)
+        raise self._refusal(evidence, now, self._ranked(evidence, now))
 
     def refusal_example(self, *, marks_step_up: bool = True) -> StepUpRequired:
         """Return the refusal of a session that was never stepped up, for documentation.
@@ -138,14 +135,23 @@ class StepUpPolicy:
         # As if it were long ago: unlike a step-up that was not enough, another one helps.
         return self._refusal(claims.evidence, math.inf, ranked)
 
+    def _nearest(self, facts: Facts) -> tuple[Unmet, ...]:
+        """Return what the nearest alternative leaves unmet."""
+        nearest: tuple[Unmet, ...] = ()
+        for each in self.alternatives:
+            unmet = each.assess(facts)
+            if not unmet:
+                return ()
+            if not nearest or len(unmet) < len(nearest):
+                nearest = unmet
+        return nearest
+
     def _ranked(
         self, evidence: Evidence, now: float
     ) -> list[tuple[tuple[Unmet, ...], Alternative]]:
         """Return what each alternative leaves unmet, the nearest first."""
-        if len(self.alternatives) == 1:
-            only = self.alternatives[0]
-            return [(only.assess(evidence, now), only)]
-        assessed = [(each.assess(evidence, now), each) for each in self.alternatives]
+        facts = facts_of(evidence, now)
+        assessed = [(each.assess(facts), each) for each in self.alternatives]
         return sorted(assessed, key=lambda found: len(found[0]))  # stable: then by preference
 
     def _refusal(

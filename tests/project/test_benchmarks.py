@@ -56,6 +56,7 @@ FIGURES = {
     "outage": 2,
     "forget": 1,
     "memory": 6,
+    "policies": 6,
     "limits": 5,
     "emulator": 1,
 }

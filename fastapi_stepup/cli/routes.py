@@ -39,6 +39,7 @@ def list_routes(target: str) -> Report:
                 "open": route.is_open,
                 "mutates": route.mutates,
                 "asks_step_up": route.asks_step_up,
+                "once": list(route.once),
                 "entry_points": [
                     {"entry_point": kind, "asks": str(access)} for kind, access in route.doors
                 ],

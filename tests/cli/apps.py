@@ -28,7 +28,9 @@ def change() -> str:
 @app.post("/pay")
 @closed.post("/pay")
 def pay(
-    claims: Annotated[Claims, Depends(RequireStepUp(guard, max_age="2m", amr=["totp"]))],
+    claims: Annotated[
+        Claims, Depends(RequireStepUp(guard, max_age="2m", amr=["totp"], once="pay"))
+    ],
 ) -> str:
     """Ask for a factor."""
     return claims.subject

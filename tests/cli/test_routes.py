@@ -36,7 +36,7 @@ def test_each_route_is_listed_with_what_it_asks() -> None:
         ["methods", "path", "asks for", "entry points"],
         ["GET", "/", "open"],
         ["POST", "/open", "OPEN"],
-        ["POST", "/pay", "totp ≤2m", "dependency"],
+        ["POST", "/pay", "totp ≤2m once for pay", "dependency"],
         ["3 routes, 1 open ones change state."],
     ]
 
@@ -51,6 +51,7 @@ def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:
         {"entry_point": "dependency", "asks": "session"},
     ]
     assert [rows[path]["asks_step_up"] for path in ("/me", "/pay")] == [False, True]
+    assert [rows[path]["once"] for path in ("/me", "/pay")] == [[], ["pay"]]
 
 
 @pytest.mark.parametrize(

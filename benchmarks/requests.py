@@ -104,7 +104,7 @@ def apps_with(
     scheme = APIKeyHeader(name="Authorization")
     apps = {
         "/guarded": _app("/guarded", RequireSession(guard)),
-        "/stepped": _app("/stepped", RequireStepUp(guard, max_age="1h", amr="email")),
+        "/stepped": _app("/stepped", RequireStepUp(guard, max_age="30m", amr="email")),
         "/header": _app("/header", read_header),
         "/cookie": _app("/cookie", read_cookies),
         "/scheme": _app("/scheme", scheme),

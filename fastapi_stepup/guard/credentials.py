@@ -181,8 +181,12 @@ class CredentialReader(SetOnce):
             )
 
     def _authorization(self, connection: HTTPConnection) -> str | None:
+        name, length = self._field_name, len(self._field_name)
         field: str | None = None
-        for text in _fields(connection, self._field_name):
+        for each, value in header_fields(connection):
+            if len(each) != length or each.lower() != name:
+                continue
+            text = value.decode("latin-1")
             if self.other_schemes and _scheme(text) in self.other_schemes:
                 continue
             if field is not None:

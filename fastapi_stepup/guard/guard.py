@@ -40,6 +40,7 @@ from fastapi_stepup.guard.one_time_store import OneTimeStore
 from fastapi_stepup.guard.policy_lints import MaxAgeLint
 from fastapi_stepup.guard.refusals import Refusals
 from fastapi_stepup.guard.request_state import (
+    TOKENS_SCOPE_KEY,
     asked_policies,
     drop_claims,
     keep_claims,
@@ -761,7 +762,7 @@ class StepUpGuard(SetOnce):
         Raises:
             StepUpError: There is no token, or none that can be read.
         """
-        given = kept_token(connection, self)
+        given = kept_token(connection, self) if TOKENS_SCOPE_KEY in connection.scope else None
         return parts.verifier.verify(self.credentials.token(connection) if given is None else given)
 
     def health(self) -> GuardHealth:

@@ -149,7 +149,7 @@ def facts_of(evidence: Evidence, now: float) -> Facts:
 
 def unmet_clauses(clauses: tuple[Clause, ...], values: tuple[str, ...]) -> list[Clause]:
     """Return the clauses of which *values* have nothing."""
-    return [clause for clause in clauses if not set(clause).intersection(values)]
+    return [clause for clause in clauses if set(clause).isdisjoint(values)]
 
 
 def _simplified(clauses: tuple[Clause, ...]) -> tuple[Clause, ...]:

@@ -6,13 +6,13 @@ Whatever changes the cache takes the lock.
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 from weakref import WeakSet
 
-from fastapi_stepup import _clock
 from fastapi_stepup._emitter import Emitter
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import ConfigurationError
@@ -66,7 +66,7 @@ class VerifiedTokenCache:
         size: Most entries, 0 to a million.
         settings: Whatever makes two verifiers judge one token differently, in any fixed form.
         emit: Called with a `TokenCache("evict")` whenever entries were dropped.
-        monotonic: A clock that never goes back, in seconds.
+        monotonic: A clock that never goes back, in seconds; `time.monotonic` without it.
 
     Raises:
         ConfigurationError: *size* is not a number in bounds.
@@ -78,7 +78,7 @@ class VerifiedTokenCache:
         *,
         settings: str,
         emit: Emitter,
-        monotonic: Callable[[], float] = _clock.monotonic,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         if type(size) is not int or not 0 <= size <= _MAX_SIZE:
             msg = f"verdict_cache_size is a number of tokens from 0 (off) to {_MAX_SIZE}."
@@ -127,7 +127,11 @@ class VerifiedTokenCache:
             self.clear()
         tokens = self._tokens
         cached = tokens.get(digest)
-        if cached is None or cached.generation != generation or self._monotonic() >= cached.until:
+        if (
+            cached is None
+            or cached.generation != generation
+            or (self._monotonic or time.monotonic)() >= cached.until
+        ):
             return None
         try:  # noqa: SIM105  # `suppress` takes longer than the whole look-up
             tokens.move_to_end(digest)
@@ -164,7 +168,7 @@ class VerifiedTokenCache:
         if lifetime <= 0 or weight > self.max_bytes:
             return
         subject = claims.subject
-        until = self._monotonic() + min(lifetime, CACHED_TOKEN_TTL)
+        until = (self._monotonic or time.monotonic)() + min(lifetime, CACHED_TOKEN_TTL)
         cached = CachedToken(claims, key, *validity, generation, until, weight)
         with self._lock:
             if generation != self._generation:

@@ -59,6 +59,8 @@ SUBJECTS: Final[dict[str, tuple[Subject, ...]]] = {
     "emulator": (sign_ins.figures,),
 }
 _MILLION: Final = 1_000_000
+_BEGIN: Final = "<!-- figures -->"
+_END: Final = "<!-- end of figures -->"
 _MEASURED: Final = (
     "fastapi-stepup",
     "pyjwt",
@@ -114,8 +116,8 @@ def main(
             print(f"\nMissed: {figure.name}, {figure.value:.3g} against {figure.target}")
     took = time.monotonic() - started
     print(f"\n{_summary(figures)} in {took:.0f} s.")
-    if options.markdown:
-        print("\n" + markdown(figures, chosen, took))
+    if options.markdown is not None:
+        _tell(markdown(figures, chosen, took), options.markdown)
     if options.json is not None:
         report = {**circumstances(), "effort": asdict(chosen)}
         report["figures"] = [figure.as_json() for figure in figures]
@@ -138,7 +140,13 @@ def _parser(subjects: Iterable[str]) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="about 20 seconds, wider spread")
     parser.add_argument("--long", action="store_true", help="a million bad tokens as well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--markdown", action="store_true", help="print a table for the docs too")
+    parser.add_argument(
+        "--markdown",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="print a table for the docs too, or put it into FILE between its two markers",
+    )
     parser.add_argument("--check", action="store_true", help="fail when a target is missed")
     return parser
 
@@ -180,6 +188,17 @@ def markdown(figures: Iterable[Figure], effort: Effort, took: float) -> str:
         cells = (figure.name, value, spread, target, verdict, figure.note)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _tell(table: str, file: str) -> None:
+    """Print *table*, or put it into *file* instead of the one between the two markers there."""
+    if not file:
+        print(f"\n{table}")
+        return
+    path = Path(file)
+    before, rest = path.read_text("utf-8").split(_BEGIN)
+    after = rest.split(_END)[1]
+    path.write_text(f"{before}{_BEGIN}\n\n{table}\n\n{_END}{after}", "utf-8")
 
 
 def _summary(figures: Sequence[Figure]) -> str:

@@ -123,6 +123,20 @@ def test_missed_target_fails_only_with_check(capsys: pytest.CaptureFixture[str])
     assert "0 met, 1 missed, 0 told, 1 skipped" in printed
 
 
+def test_table_is_put_between_markers(tmp_path: Path) -> None:
+    """What stood there before is replaced, and what is around it stays."""
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- figures -->old<!-- end of figures -->\nb\n", "utf-8")
+    subjects: dict[str, tuple[Subject, ...]] = {"speed": (lambda _: [skipped("gone", "why")],)}
+
+    assert main(["--quick", "--markdown", str(page)], subjects=subjects) == 0
+
+    text = page.read_text("utf-8")
+    assert text.startswith("a\n<!-- figures -->\n\nPython ")
+    assert text.endswith("| gone |  |  |  | skipped | why |\n\n<!-- end of figures -->\nb\n")
+    assert "old" not in text
+
+
 def test_unknown_subject_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """A subject that does not exist is an error of usage that lists those that do."""
     with pytest.raises(SystemExit):

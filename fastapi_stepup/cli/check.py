@@ -28,6 +28,11 @@ _ADVICE: Final[dict[FailureReason, str]] = {
     FailureReason.CLIENT_ERROR: "The host knows no such project: check the project id.",
     FailureReason.THROTTLED: "The host is throttling: try again later.",
     FailureReason.SERVER_ERROR: "The host is out of order: try again later.",
+    FailureReason.ISSUER: (
+        "The metadata is of another issuer: compare them character by character, a slash at the "
+        "end counts."
+    ),
+    FailureReason.METADATA: "The metadata names no https jwks_uri: give the guard jwks_uri=.",
 }
 _NO_KEY_SET: Final = "The answer is no usable key set: check that the address is Descope's API."
 
@@ -72,7 +77,7 @@ def check_setup(
         except ConfigurationError as error:
             findings.append(Finding("project", "bad", str(error)))
             looked_at = []
-    for guard in looked_at:
+    for guard in dict.fromkeys(member for each in looked_at for member in each.members):
         findings += of_guard(guard, clock=clock, monotonic=monotonic)
     if redis_url is not None:
         findings.append(_redis(redis_url))

@@ -68,7 +68,9 @@ def lints(app: Starlette, guards: list[StepUpGuard]) -> list[Finding]:
     found: list[Finding] = []
     for guard in guards:
         seen = GuardedApp(guard, guarded_routes(app, guard), names)
-        if guard.issuer is None:  # Other issuers have no helper routes, and tell when users proved.
+        if hasattr(
+            guard, "descope"
+        ):  # Other issuers have no helper routes, and tell when users proved.
             found += [*_unmet(seen), *_unreachable(seen, app, guards), *_ages(seen)]
         found += [*_conditions(seen), *_redirect_uris(seen), *_cookies(seen)]
     return found

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.applications import Starlette
 
 from fastapi_stepup.guard.guard import StepUpGuard
-from fastapi_stepup.web.route_inventory import guarded_routes
+from fastapi_stepup.web.route_inventory import GuardedRoute, guarded_routes
 
 _NAMES: Final = ("app", "api", "application")
 
@@ -65,12 +65,21 @@ def guards() -> list[StepUpGuard]:
 
 
 def guards_of(app: Starlette) -> list[StepUpGuard]:
-    """Return the guards that stand in front of a route of *app*."""
-    return [
-        guard
-        for guard in guards()
-        if any(not route.is_open for route in guarded_routes(app, guard))
-    ]
+    """Return the guards that stand in front of a route of *app*.
+
+    One that `any_of` made counts where a route asks it, and not only one of its members.
+    """
+    found = []
+    for guard in guards():
+        others = [member for member in guard.members if member is not guard]
+        if _guarded(app, guard).difference(*(_guarded(app, other) for other in others)):
+            found.append(guard)
+    return found
+
+
+def _guarded(app: Starlette, guard: StepUpGuard) -> set[GuardedRoute]:
+    """Return the routes that *guard* is in front of."""
+    return {route for route in guarded_routes(app, guard) if not route.is_open}
 
 
 def _module_of(file: Path) -> str:

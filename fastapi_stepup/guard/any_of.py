@@ -61,10 +61,7 @@ def any_of(*guards: StepUpGuard) -> StepUpGuard:
     if len(listed) == 1:
         return listed[0]
     key = tuple(map(id, listed))  # They are alive as long as what is kept under it.
-    known = _made.get(key)
-    if known is None:
-        known = _made[key] = AnyOfGuards(listed)
-    return known
+    return _made.get(key) or _made.setdefault(key, AnyOfGuards(listed))
 
 
 class AnyOfGuards(StepUpGuard):

@@ -4,7 +4,14 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI
 
-from fastapi_stepup import Claims, RequireSession, RequireStepUp, StepUpGuard, StepUpMiddleware
+from fastapi_stepup import (
+    Claims,
+    RequireSession,
+    RequireStepUp,
+    StepUpGuard,
+    StepUpMiddleware,
+    any_of,
+)
 from fastapi_stepup.web.rules import StepUpRule
 
 guard = StepUpGuard.for_descope("P2abcdefghijklmnopqrstuvwxyz")
@@ -43,5 +50,8 @@ def me(claims: Annotated[Claims, Depends(RequireSession(guard))]) -> str:
 
 
 closed.add_middleware(StepUpMiddleware, guard=guard, rules=[StepUpRule("/me", "session")])
+staff = StepUpGuard.for_oidc("https://staff.example", audience="https://api.example")
+several = FastAPI(openapi_url=None)
+several.get("/", dependencies=[Depends(RequireStepUp(any_of(guard, staff), max_age="2m"))])(home)
 unguarded = FastAPI()
 not_an_app = 7

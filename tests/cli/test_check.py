@@ -243,6 +243,22 @@ def test_guard_of_another_issuer_is_checked_as_far_as_it_goes() -> None:
     ]
 
 
+def test_each_guard_behind_a_route_for_any_of_them_is_checked() -> None:
+    """With the advice that its own trouble needs."""
+    issuer = OIDCIssuer("https://staff.example", audience="https://api.example")
+    issuer.metadata["issuer"] = "https://staff.example/"
+    with DescopeEmulator(PROJECT).attach(apps.guard), issuer.attach(apps.staff):
+        report = check_setup("tests.cli.apps:several")
+
+    found = {(each["subject"], each["state"]) for each in report.data["findings"]}
+    assert {("project", "good"), ("issuer", "good"), ("keys", "good"), ("keys", "bad")} <= found
+    said = [each["text"] for each in report.data["findings"] if each["state"] == "bad"]
+    assert said == [
+        "The metadata is of another issuer: compare them character by character, a slash at the "
+        "end counts."
+    ]
+
+
 def test_emulator_is_the_one_of_the_testing_module() -> None:
     """Options go through; wrong ones end with its exit status."""
     result = CliRunner().invoke(app, ["emulator", "--host", "0.0.0.0"])

@@ -64,6 +64,8 @@ def package(tmp_path: Path) -> Path:
     (scripts / "index.js").write_text("globalThis.DescopeUI = {};")
     (scripts / "descope-button.js").write_text("button")
     (scripts / "index.js.map").write_text("map")
+    (scripts / "fonts").mkdir()
+    (scripts / "fonts" / "font-1.woff").write_bytes(b"\x00font")
     (tmp_path / "secret.js").write_text("secret")
     described = {"name": "@descope/web-components-ui", "version": "9.8.7"}
     (tmp_path / "package.json").write_text(json.dumps(described))
@@ -149,6 +151,8 @@ def test_package_is_served_with_its_theme(dressed: TestClient) -> None:
     assert index.startswith("globalThis.DescopeUI = {};")
     assert "DescopeDev.js" in index
     assert dressed.get(f"{SCRIPTS}/descope-button.js").text == "button"
+    font = dressed.get(f"{SCRIPTS}/fonts/font-1.woff")
+    assert (font.content, font.headers["content-type"]) == (b"\x00font", "font/woff")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
 
 from fastapi_stepup.testing import DescopeEmulator, Tokens
 from tests.testing.conftest import Caller, Clock, error_of
@@ -117,3 +120,16 @@ def test_person_declines_on_the_page(caller: Caller) -> None:
     url = authorize(caller, "oauth", "provider=google", page="").json()["url"]
     led = caller.client.post(url, data={"deny": "yes"}, follow_redirects=False)
     assert led.headers["location"] == "http://localhost:3000/verify?err=access_denied"
+
+
+def test_mounted_emulator_names_its_own_page(emulator: DescopeEmulator) -> None:
+    """The page is below the path that the emulator is mounted at."""
+    client = TestClient(Starlette(routes=[Mount("/descope", emulator)]))
+    started = client.post(
+        "/descope/v1/auth/oauth/authorize?provider=google&x=1",
+        headers={"Authorization": f"Bearer {emulator.project_id}"},
+    )
+    url = started.json()["url"]
+    assert url.startswith("http://testserver/descope/_provider/")
+    assert "?" not in url
+    assert "<h1>google" in client.get(url).text

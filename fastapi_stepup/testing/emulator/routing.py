@@ -38,12 +38,18 @@ def endpoint(project: Project, handler: Handler) -> Endpoint:
             token,
             key=secrets[0] if secrets else "",
             query=dict(request.query_params),
-            base_url=str(request.base_url).rstrip("/"),
+            base_url=_base_url(request),
         )
         with project.lock:
             return project.responses.response(handler(call))
 
     return answer
+
+
+def _base_url(request: Request) -> str:
+    """Return the emulator's own URL; Starlette's leaves out where the emulator is mounted."""
+    root: str = request.scope.get("root_path", "")
+    return str(request.url.replace(path=root, query="", fragment="")).rstrip("/")
 
 
 def get(project: Project, path: str, handler: Handler) -> Route:

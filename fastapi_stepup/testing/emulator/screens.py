@@ -160,7 +160,7 @@ def descope_html(screen: Screen) -> str:
         '<descope-container data-editor-type="container" direction="column" st-gap="16px"'
         ' st-align-items="safe center"'
         ' st-horizontal-padding="24px" st-vertical-padding="24px">',
-        '<descope-text variant="h2" mode="primary" text-align="center">'
+        '<descope-text variant="h3" mode="primary" text-align="center">'
         f"{escape(screen.title)}</descope-text>",
         f'<descope-text variant="body1" mode="primary">{escape(screen.text)}</descope-text>',
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 UI_PACKAGE: Final = "@descope/web-components-ui"
+_MEDIA_TYPES: Final = {".js": "text/javascript", ".woff": "font/woff"}
 # The package's own theme, in place of the one that a project has: DescopeDev.js is its development
 # build. The setter keeps it when the component sets the emulator's empty theme later.
 _THEME_LOADER: Final = """
@@ -62,15 +63,17 @@ class UIPackage:
             )
         self.version: str = str(described.get("version"))
 
-    def script(self, name: str) -> str:
-        """Return the text of one of its scripts.
+    def file(self, name: str) -> tuple[bytes, str]:
+        """Return one of its scripts or fonts, and the media type.
 
         Raises:
-            LookupError: There is no such script.
+            LookupError: There is no such file.
         """
         file = (self._scripts / name).resolve()
         is_inside = file.is_relative_to(self._scripts)
-        if not is_inside or file.suffix != ".js" or not file.is_file():
+        if not is_inside or file.suffix not in _MEDIA_TYPES or not file.is_file():
             raise LookupError(name)
-        text = file.read_text(encoding="utf-8")
-        return text + _THEME_LOADER if name == "index.js" else text
+        content = file.read_bytes()
+        if name == "index.js":
+            content += _THEME_LOADER.encode()
+        return content, _MEDIA_TYPES[file.suffix]

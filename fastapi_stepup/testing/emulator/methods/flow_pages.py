@@ -103,16 +103,15 @@ class FlowPages:
 
     async def _script(self, request: Request) -> Response:
         file = request.path_params["file"]
+        content, media_type = _SCRIPT.encode(), "text/javascript"
         if self._ui:
             try:
-                text = self._ui.script(file)
+                content, media_type = self._ui.file(file)
             except LookupError:
                 raise HTTPException(404) from None
-        elif file == "index.js":
-            text = _SCRIPT
-        else:
+        elif file != "index.js":
             raise HTTPException(404)
-        return Response(text, headers=_HEADERS, media_type="text/javascript")
+        return Response(content, headers=_HEADERS, media_type=media_type)
 
     def _config(self) -> dict[str, object]:
         # Without `startScreenId` the component calls `flow/start` at once.

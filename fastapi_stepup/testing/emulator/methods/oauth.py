@@ -36,17 +36,28 @@ from fastapi_stepup.testing.emulator.routing import Handler, post
 from fastapi_stepup.testing.emulator.users import new_user
 
 _PAGE_PATH: Final = "/_provider/"
+_STYLE: Final = """
+body { margin: 0 auto; padding: 1.5rem 1.25rem; max-width: 26rem; font: 1rem/1.5 system-ui; }
+label { display: grid; gap: 0.25rem; }
+input, button { min-height: 44px; padding: 0.3rem 1rem; font: inherit; }
+"""
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 _PAGE: Final = """\
 <!doctype html>
 <html lang="en">
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>{name}: sign in</title>
+<style>{style}</style>
+<main>
 <h1>{name}</h1>
 <p>The Descope emulator plays this provider. Sign in with any login id.</p>
 <form method="post">
 <p><label>Login id <input name="login_id" value="{hint}" required autofocus></label></p>
 <p><button>Sign in</button> <button name="deny" value="yes" formnovalidate>Decline</button></p>
 </form>
+</main>
 </html>
 """
 
@@ -185,9 +196,11 @@ class OAuth:
                 raise HTTPException(404)
             if request.method == "GET":
                 page = _PAGE.format(
-                    name=escape(authorization.name), hint=escape(authorization.hint)
+                    name=escape(authorization.name),
+                    hint=escape(authorization.hint),
+                    style=_STYLE,
                 )
-                return HTMLResponse(page)
+                return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
             login_id, deny = form.get("login_id", [""])[0], "deny" in form
             if not login_id and not deny:
                 raise Refusal(MISSING_ARGUMENT, "login_id is missing")

@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from examples.tee_hee_tees.access import PageAccess, SignInFirst
+from examples.tee_hee_tees.flow import MOUNTED, Flow, FlowCalls, FlowFiles
 from examples.tee_hee_tees.pages import (
     account_pages,
     cart_pages,
@@ -73,6 +74,7 @@ class Settings:
         transport: Where the shop's own HTTP goes instead of the network.
         guard: Further options of `StepUpGuard.for_descope`.
         redis_url: Where several shops count the tries of a user together.
+        flow: Descope's npm packages; with them a shop on the emulator runs Descope's flow.
     """
 
     database: Path = Path("tee_hee_tees.sqlite3")
@@ -80,11 +82,13 @@ class Settings:
     transport: httpx.AsyncBaseTransport | None = None
     guard: Mapping[str, Any] = field(default_factory=dict)
     redis_url: str | None = None
+    flow: FlowFiles | None = None
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Return a shop; `app.state.emulator` is its emulator, or `None` on a real project."""
-    emulator = None if settings.project_id else DescopeEmulator()
+    ui = settings.flow.ui if settings.flow else None
+    emulator = None if settings.project_id else DescopeEmulator(ui=ui)
     transport = emulator.transport if emulator else settings.transport
     guard = StepUpGuard.for_descope(
         emulator.project_id if emulator else settings.project_id,
@@ -93,7 +97,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     store = Store(settings.database)
     people = People(emulator) if emulator else None
-    views = Views(store, people)
+    flow = Flow(emulator, settings.flow) if emulator else None
+    views = Views(store, people, flow)
     access = PageAccess(guard)
 
     app = FastAPI(
@@ -124,6 +129,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     if people:
         app.include_router(demo_inbox(views, access))
+    if flow:
+        app.include_router(flow.routes(access, guard))
+    if emulator and settings.flow:
+        app.mount(MOUNTED, FlowCalls(emulator))
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(SecurityHeaders)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 
 from examples.tee_hee_tees.app import Settings, create_app
+from examples.tee_hee_tees.flow import FlowFiles, NoComponent
 from examples.tee_hee_tees.people import STAFF, STAFF_ROLE
 from fastapi_stepup import errors
 
@@ -38,10 +39,19 @@ def main(arguments: Sequence[str] | None = None, *, serve: Serve = uvicorn.Serve
         default=Settings.database,
         help="the SQLite file with carts and orders",
     )
+    parser.add_argument(
+        "--flow",
+        type=Path,
+        metavar="DIR",
+        help="a node_modules folder with @descope/web-component: the cart can run Descope's flow",
+    )
     options = parser.parse_args(arguments)
-    settings = Settings(database=options.database, project_id=os.environ.get("DESCOPE_PROJECT_ID"))
+    project_id = os.environ.get("DESCOPE_PROJECT_ID")
     try:
-        app = create_app(settings)
+        files = FlowFiles(options.flow) if options.flow else None
+        app = create_app(Settings(database=options.database, project_id=project_id, flow=files))
+    except NoComponent as error:
+        parser.exit(1, f"{error}\n")
     except errors.ConfigurationError as error:
         parser.exit(1, f"{error}\n")
     except sqlite3.Error as error:

@@ -12,12 +12,14 @@ from fastapi.templating import Jinja2Templates
 from starlette.responses import Response
 
 from examples.tee_hee_tees.catalogue import euros
+from examples.tee_hee_tees.flow import Flow
 from examples.tee_hee_tees.people import STAFF, STAFF_ROLE, People
 from examples.tee_hee_tees.store import Store
 from fastapi_stepup import Claims
 from fastapi_stepup.browser.assets import stepup_script
 
 HERE: Final = Path(__file__).parent
+WITH_FLOW: Final = ("cart.html",)
 
 
 class Views:
@@ -27,11 +29,13 @@ class Views:
         store: Where the number beside "Cart" comes from.
         people: Whose messages the demo inbox shows; `None` on real Descope, whose messages go to
             their addressees only.
+        flow: Descope's flow, which pages with a step-up may run; `None` on real Descope.
     """
 
-    def __init__(self, store: Store, people: People | None) -> None:
+    def __init__(self, store: Store, people: People | None, flow: Flow | None) -> None:
         self.store = store
         self.people = people
+        self.flow = flow
         self.templates = Jinja2Templates(HERE / "templates")
         self.templates.env.filters |= {"euros": euros, "day": day, "mask": mask, "pretty": pretty}
 
@@ -47,6 +51,7 @@ class Views:
         """Return *template* as a page for the person that *claims* are about, if there is one."""
         in_cart = self.store.cart(claims.subject) if claims else []
         is_staff = claims is not None and STAFF_ROLE in claims.roles
+        flow = self.flow.switch(request) if self.flow else None
         around = {
             "claims": claims,
             "is_staff": is_staff,
@@ -56,10 +61,15 @@ class Views:
             "staff": STAFF,
             "script": stepup_script(request),
             "here": request.url.path.split("/")[1],
+            "flow": flow,
+            "status": int(status),
         }
-        return self.templates.TemplateResponse(
+        response = self.templates.TemplateResponse(
             request, template, around | context, status_code=status
         )
+        if flow and flow.is_on and template in WITH_FLOW:
+            response.headers["Content-Security-Policy"] = flow.policy
+        return response
 
 
 def day(moment: datetime | float) -> str:

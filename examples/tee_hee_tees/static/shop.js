@@ -89,7 +89,10 @@ async function refreshInbox() {
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-use-code]");
-  const field = $("step-up-dialog")?.shadowRoot?.querySelector("input") ?? $("input.code");
+  const field =
+    $("descope-wc")?.shadowRoot?.querySelector("[name=code]") ??
+    $("step-up-dialog")?.shadowRoot?.querySelector("input") ??
+    $("input.code");
   if (!button || !field) return;
   field.value = button.dataset.useCode;
   field.focus();
@@ -112,6 +115,8 @@ if (script) {
   // The very module that the page's tag loaded, with its integrity checked.
   const { StepUpCancelled, StepUpDialog, StepUpFailed, withStepUp } = await import(script.src);
 
+  const flow = JSON.parse($("[data-flow]")?.dataset.flow ?? "null");
+
   /** The default dialog, with the demo's own things in it. */
   const prompt = async (steps, ...others) => {
     const beside = $("[data-beside]");
@@ -123,14 +128,26 @@ if (script) {
     });
     refreshInbox();
     beside.hidden = false;
+    // Descope's component does not say when it has a code sent.
+    const looking = flow && setInterval(refreshInbox, 1000);
     return StepUpDialog.prompt(steps, ...others).finally(() => {
+      clearInterval(looking);
       beside.hidden = true;
     });
   };
 
   class Refused extends Error {}
 
-  const stepUpFetch = withStepUp(noted, { prompt });
+  // With the switch on, the dialog runs Descope's flow, whose session the shop puts into a cookie.
+  const keep = async (sessionToken) => {
+    const headers = { "Content-Type": "application/json" };
+    const body = JSON.stringify({ session_token: sessionToken });
+    const response = await fetch("/flow/session", { method: "POST", headers, body });
+    if (!response.ok) throw new Refused("The shop did not take the session of the flow.");
+  };
+  const onTokens = ({ sessionToken }) => keep(sessionToken);
+
+  const stepUpFetch = withStepUp(noted, flow ? { prompt, onTokens, ...flow } : { prompt });
 
   /** Post, and return the reply; raise what the shop says against it. */
   const post = async (path, members) => {
@@ -172,6 +189,33 @@ if (script) {
       return "Order placed. Fetching your receipt…";
     }),
   );
+
+  // Back from a provider, or on the page of a magic link: the flow goes on where it was left.
+  const back = new URLSearchParams(location.search);
+  if (flow && back.has("descope-login-flow")) {
+    // The page of the order waits for the link, and places it.
+    if (back.has("t")) finish();
+    else $("[data-order]")?.click();
+  }
+
+  /** Run the rest of the flow on this page. */
+  function finish() {
+    const words = $("[data-flow-words]");
+    const rest = document.createElement("descope-wc");
+    rest.setAttribute("flow-id", "step-up");
+    for (const name of ["projectId", "baseUrl", "baseStaticUrl", "baseCdnUrl"]) {
+      rest.setAttribute(name.replace(/[A-Z]/g, "-$&"), flow[name]);
+    }
+    rest.addEventListener("success", async ({ detail }) => {
+      await keep(detail.sessionJwt);
+      rest.remove();
+      words.textContent = "Confirmed. Go on where you placed the order, or place it here.";
+    });
+    rest.addEventListener("ready", () => (words.textContent = ""));
+    $("[data-flow-return]").hidden = false;
+    $("[data-flow-return]").append(rest);
+    rest.setAttribute("nonce", flow.nonce);
+  }
 
   $("[data-refunds]")?.addEventListener("submit", (event) => {
     event.preventDefault();

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, 
 
 from examples.tee_hee_tees.app import Settings, create_app
 from examples.tee_hee_tees.catalogue import SHIRTS, Size
+from examples.tee_hee_tees.flow import FlowFiles
 from examples.tee_hee_tees.store import Order, Store
 from fastapi_stepup.testing import DescopeEmulator, Tokens
 from fastapi_stepup.testing.server import served
@@ -63,11 +64,11 @@ class Shop:
 
 
 @contextmanager
-def open_shop() -> Iterator[Shop]:
-    """Open a shop with a database and an emulator of its own."""
+def open_shop(flow: FlowFiles | None = None) -> Iterator[Shop]:
+    """Open a shop with a database and an emulator of its own, and Descope's flow where given."""
     with TemporaryDirectory() as folder:
         database = Path(folder) / "shop.sqlite3"
-        app = create_app(Settings(database=database))
+        app = create_app(Settings(database=database, flow=flow))
         with served(app) as url:
             # By its name: browsers keep Secure cookies there without https.
             yield Shop(url.replace("127.0.0.1", "localhost"), app, Store(database))
@@ -118,8 +119,8 @@ class Visit:
     @property
     def problems(self) -> list[str]:
         """What the page complained about: errors of its script, and of its policy."""
-        # Chromium itself notes each answer of 400 and above.
-        own = "Failed to load resource"
+        # Chromium itself notes each answer of 400 and above, and Descope's component a wrong code.
+        own = ("Failed to load resource", "[Descope] [E")
         said = [text for kind, text in self.messages if kind == "error"]
         return self.errors + [text for text in said if not text.startswith(own)]
 
@@ -205,6 +206,13 @@ class Visit:
         """Take a screenshot, of the whole page or of what the window shows."""
         path = SCREENSHOTS / f"{name}.png"
         self.page.screenshot(path=path, full_page=whole, animations="disabled")
+
+    def look(self, name: str) -> None:
+        """Take screenshots for people only: Descope's elements are theirs to judge."""
+        for width, height in (WIDE, NARROW):
+            self.page.set_viewport_size({"width": width, "height": height})
+            self.picture(f"{name}-{width}", whole=False)
+        self.page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
 
     def inspect(self, name: str) -> None:
         """Take screenshots for people, and have axe look, in both colour schemes.

@@ -21,6 +21,7 @@ from benchmarks import (
     limits,
     loopback,
     memory,
+    observability,
     oidc,
     outage,
     peers,
@@ -56,6 +57,7 @@ SUBJECTS: Final[dict[str, tuple[Subject, ...]]] = {
     "memory": (memory.figures, memory.floods),
     "policies": (policies.alternatives, policies.guarded),
     "limits": (limits.figures, limits.growth),
+    "observability": (observability.figures,),
     "emulator": (sign_ins.figures,),
 }
 _MILLION: Final = 1_000_000

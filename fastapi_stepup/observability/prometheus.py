@@ -146,10 +146,10 @@ class _Metrics:
 
     def __call__(self, event: Event) -> None:  # noqa: C901, PLR0912  # one case an event
         match event:  # the most frequent ones first
-            case TokenCache(outcome):
-                self.cache[outcome].inc()
-            case StepUpMet(age):
-                self.age.observe(age)
+            case TokenCache():
+                self.cache[event.outcome].inc()  # faster than a pattern with arguments
+            case StepUpMet():
+                self.age.observe(event.age)
             case StepUpAsked(reason, entry_point):
                 self.asked[reason, entry_point].inc()
             case TokenRejected(rejected):

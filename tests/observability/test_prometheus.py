@@ -145,6 +145,21 @@ def test_missing_extra_is_said(adapter: str, package: str) -> None:
     assert done.stdout.endswith(f" need an extra: pip install 'fastapi-stepup[{adapter}]'.\n")
 
 
+def test_package_imports_no_adapter() -> None:
+    """Every public name is used, and neither metrics nor audit were looked at."""
+    program = (
+        "import sys, fastapi_stepup\n"
+        "for name in fastapi_stepup.__all__: getattr(fastapi_stepup, name)\n"
+        "print(sorted({'prometheus_client', 'typer', 'rich',"
+        " 'fastapi_stepup.observability'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "[]\n"
+
+
 @pytest.mark.parametrize(
     ("adapter", "package"),
     [("prometheus", "prometheus_client"), ("opentelemetry", "opentelemetry")],

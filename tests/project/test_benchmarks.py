@@ -58,6 +58,7 @@ FIGURES = {
     "memory": 6,
     "policies": 6,
     "limits": 5,
+    "observability": 7,
     "emulator": 1,
 }
 # What is compared with packages that only the extra bench brings.

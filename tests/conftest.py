@@ -1,8 +1,9 @@
 """Fixtures that every test may use."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import pytest
 
@@ -31,6 +32,69 @@ MARKS: Final = {
     "tokens/test_cache_memory.py": "slow",
     "tokens/test_properties.py": "slow",
 }
+
+# Packages of the extra `interop` that a place imports; without one it is skipped and says so.
+NEEDS: Final = {
+    "browser/flow": ("playwright", "trustme"),
+    "contract/test_bank_app.py": ("sqlalchemy",),
+    "contract/test_schemathesis.py": ("schemathesis",),
+    "contract/test_servers.py": ("granian", "hypercorn", "httptools"),
+    "examples/test_containers.py": ("yaml",),
+    "examples/test_htmx.py": ("playwright",),
+    "examples/test_observability.py": ("opentelemetry.sdk", "yaml"),
+    "examples/test_shop_in_chromium.py": ("playwright", "PIL"),
+    "examples/test_swagger_ui.py": ("playwright",),
+    "observability/test_opentelemetry.py": ("opentelemetry.sdk",),
+    "providers/descope/test_requests.py": ("descope",),
+    "router/test_secrets.py": ("sentry_sdk",),
+    "sdk": ("descope",),
+    "testing/test_against_libraries.py": ("fido2", "pyotp"),
+    "testing/test_pictures.py": ("PIL", "zxingcpp"),
+    "testing/test_totp.py": ("PIL",),
+    "tokens/test_against_descope_sdk.py": ("descope",),
+    "web/test_install_instrumented.py": ("opentelemetry.instrumentation.fastapi", "sentry_sdk"),
+}
+
+
+def _missing(path: Path) -> list[str]:
+    """Return the packages that the tests at *path* need and that are not installed."""
+    needed = {
+        package
+        for place, packages in NEEDS.items()
+        if path.is_relative_to(HERE / place)
+        for package in packages
+    }
+    return sorted(package for package in needed if not _is_installed(package))
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # nor is what it is a part of
+        return False
+
+
+class _Skipped(pytest.File):
+    """A module, or a folder with its conftest, that cannot be imported here."""
+
+    def collect(self) -> NoReturn:
+        """Say why."""
+        pytest.skip(
+            f"needs {', '.join(_missing(self.path))} (extra interop)", allow_module_level=True
+        )
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> _Skipped | None:
+    """Skip a module whose packages are missing, before it is imported."""
+    if not _missing(module_path):
+        return None
+    skipped: _Skipped = _Skipped.from_parent(parent, path=module_path)
+    return skipped
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> _Skipped | None:
+    """Skip a folder whose packages are missing, before its conftest is imported."""
+    return pytest_pycollect_makemodule(path, parent)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

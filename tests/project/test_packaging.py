@@ -1,10 +1,12 @@
 """What is shipped, and that the places which must agree do."""
 
+import json
 import re
 import subprocess
 import sys
 import tarfile
 import tomllib
+import venv
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -101,6 +103,37 @@ def test_runtime_needs_five_packages() -> None:
         "pyjwt",
         "starlette",
     ]
+
+
+@pytest.mark.slow
+def test_plain_install_brings_what_it_always_did(dist: Path, tmp_path: Path) -> None:
+    """An empty environment gets the five packages and what those need, nothing of the extras."""
+    (wheel,) = dist.glob("*.whl")
+    venv.create(tmp_path, with_pip=True)
+    pip = [str(tmp_path / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    report = [*pip, "--dry-run", "--ignore-installed", "--report", "-", str(wheel)]
+    ran = subprocess.run(report, capture_output=True, text=True, check=False)
+    if "No matching distribution" in ran.stderr or "NewConnectionError" in ran.stderr:
+        pytest.skip("the package index does not answer")
+
+    assert ran.returncode == 0, ran.stderr
+    found = {item["metadata"]["name"].lower() for item in json.loads(ran.stdout)["install"]}
+    ours = {"fastapi-stepup", "cachetools", "fastapi", "httpx", "pyjwt", "starlette"}
+    # Of fastapi and starlette; of httpx; of pyjwt[crypto]. Newer Pythons need fewer of them.
+    theirs = {"annotated-doc", "annotated-types", "anyio", "opentelemetry-api", "pydantic"}
+    theirs |= {"pydantic_core", "typing-inspection", "typing_extensions"}
+    theirs |= {"certifi", "h11", "httpcore", "idna", "cffi", "cryptography", "pycparser"}
+    assert ours <= found
+    assert found - ours <= theirs
+
+
+def test_extras_of_developers_are_apart() -> None:
+    """What only CI needs is in `interop`, and README's test command does without it."""
+    extras = PROJECT["optional-dependencies"]
+    names = {name: {re.split(r"[<>=\[]", line)[0] for line in extras[name]} for name in extras}
+
+    assert names["interop"] & (names["dev"] | names["demo"]) == set()
+    assert {"playwright", "descope", "granian"} <= names["interop"]
 
 
 def test_readme_and_ci_run_the_same_test_command() -> None:

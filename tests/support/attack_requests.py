@@ -14,12 +14,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal
 from urllib.parse import unquote
 
-import granian.server.embed as granian
-import hypercorn.asyncio
 import pytest
 import uvicorn
 from fastapi import APIRouter, FastAPI
-from granian.constants import Interfaces
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -256,6 +253,8 @@ def serve_uvicorn(app: FastAPI, port: int, *, http: Literal["h11", "httptools"])
 
 def serve_hypercorn(app: FastAPI, port: int) -> None:
     """Serve *app* with hypercorn."""
+    import hypercorn.asyncio  # noqa: PLC0415  # of the extra interop
+
     config = hypercorn.Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.loglevel = "CRITICAL"
@@ -264,6 +263,9 @@ def serve_hypercorn(app: FastAPI, port: int) -> None:
 
 def serve_granian(app: FastAPI, port: int) -> None:
     """Serve *app* with granian."""
+    import granian.server.embed as granian  # noqa: PLC0415  # of the extra interop
+    from granian.constants import Interfaces  # noqa: PLC0415
+
     server = granian.Server(app, port=port, interface=Interfaces.ASGI, log_enabled=False)
     asyncio.run(server.serve())
 

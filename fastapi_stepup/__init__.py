@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from fastapi_stepup import errors, presets
-    from fastapi_stepup.browser.assets import StepUpScript, stepup_script
+    from fastapi_stepup.browser.assets import StepUpScript, stepup_script, stepup_script_routes
     from fastapi_stepup.challenge import Challenge
     from fastapi_stepup.claims import Claims, claims_from
     from fastapi_stepup.client.auth import StepUpAuth
@@ -66,11 +66,12 @@ __all__ = [
     "requires_step_up",
     "stepup_router",
     "stepup_script",
+    "stepup_script_routes",
 ]
 
 # Loaded on first use (PEP 562): the pytest plugin must not import FastAPI in every test run.
 _EXPORTS: Final[dict[str, tuple[str, ...]]] = {
-    "browser.assets": ("StepUpScript", "stepup_script"),
+    "browser.assets": ("StepUpScript", "stepup_script", "stepup_script_routes"),
     "challenge": ("Challenge",),
     "claims": ("Claims", "claims_from"),
     "client.auth": ("StepUpAuth",),

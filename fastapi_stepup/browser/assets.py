@@ -20,7 +20,7 @@ from fastapi_stepup.guard.paths import paths_of
 
 _SCRIPT: Final = "stepup.js"
 _NAME: Final = "stepup_js"
-_PARTS: Final = ("flow", "passkey")
+_PARTS: Final = ("authorize", "flow", "passkey")
 _YEAR: Final = 365 * 24 * 3600
 
 
@@ -95,8 +95,10 @@ _DOCS: Final = {
 }
 
 
-def asset_routes(prefix: str = "") -> list[Route]:
+def stepup_script_routes(prefix: str = "") -> list[Route]:
     """Return the routes that serve `stepup.js`, `use-stepup.js` and their types below *prefix*.
+
+    For an app without a helper router, which has them: `app.router.routes.extend(…)`.
 
     Under the URL of `stepup_script` the script may be cached for a year; under any other a cache
     has to ask whether it is still the same. Pages of every origin may load the files: they are
@@ -124,11 +126,11 @@ def stepup_script(where: HTTPConnection | str = "/step-up") -> StepUpScript:
     ```
 
     Args:
-        where: The page's request, in whose app a helper router is mounted; or the prefix under
+        where: The page's request, in whose app the script is served; or the prefix under
             which the script is served, an outer `root_path` or a whole origin included.
 
     Raises:
-        LookupError: No helper router is mounted in the app of this request.
+        LookupError: No route serves it in the app of this request.
     """
     script = _ASSETS[_NAME]
     url = f"{where}/{_SCRIPT}" if isinstance(where, str) else _mounted(where)
@@ -140,8 +142,8 @@ def _mounted(connection: HTTPConnection) -> str:
     paths = paths_of(connection, _NAME)
     if paths is None:
         msg = (
-            'No helper router serves "stepup.js" in this app: '
-            "app.include_router(stepup_router(guard))."
+            'Nothing serves "stepup.js" in this app: '
+            "app.include_router(stepup_router(guard)), or stepup_script_routes without one."
         )
         raise LookupError(msg)
     return paths[0]

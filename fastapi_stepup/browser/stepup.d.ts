@@ -36,8 +36,9 @@
  *   a step, else after a minute.
  *
  * - Whatever a server answers, a call rejects with the errors below or returns the answer.
- * - It loads nothing but parts of its own, when a user comes to need one: a passkey, Descope's flow.
- *   They have the script's own path, and `?part=…`; the tag's `integrity` says nothing about them.
+ * - It loads nothing but parts of its own, when one comes to be needed: for passkeys, for Descope's
+ *   flow, for `onChallenge`. They have the script's own path, and `?part=…`; the tag's `integrity`
+ *   says nothing about them.
  * - It works under a Content-Security-Policy of `script-src 'self'` without `unsafe-inline`,
  *   `style-src` and `require-trusted-types-for` included.
  *
@@ -62,6 +63,7 @@ export declare const stepUpFetch: typeof fetch;
  * - `StepUpBodyNotReplayable`: a step-up is needed, and the body is a stream or was read already.
  *   the user was not asked;
  * - `StepUpFailed`: the user cannot step up. They have seen why, unless `prompt` is your own;
+ * - `StepUpUnmet`, and what `onChallenge` throws: only where the page has one;
  * - the reason of the request's `signal`. The prompt closes when no request waits for it any more.
  */
 export declare function withStepUp(
@@ -92,6 +94,23 @@ export interface StepUpOptions {
   getTokens?: () => StepUpTokens | null | undefined | Promise<StepUpTokens | null | undefined>;
   /** Takes the stepped-up session before the request is sent again. Not called for cookies. */
   onTokens?: (tokens: NewStepUpTokens) => unknown;
+  /**
+   * Has the user authorize anew, for an API behind another issuer than Descope: asked where the
+   * challenge names no helper route (RFC 9470 section 4).
+   *
+   * Resolves to the new tokens, to an access token alone, or to `{}` where they are cookies; to
+   * nothing for a cancel. A page that leaves for the issuer gives a promise that does not resolve,
+   * and sends its request again when it is back.
+   *
+   * A request that is refused again rejects with `StepUpUnmet`, and so does one that is refused
+   * after the page was left for the same requirement less than `maxAge` seconds ago (at least two
+   * minutes; ten where there is none). The next one asks again. A page on an opaque origin, which
+   * has no `sessionStorage`, does not know that it was left.
+   */
+  onChallenge?: (
+    asked: StepUpAuthorization,
+    signal: AbortSignal,
+  ) => StepUpAuthorized | Promise<StepUpAuthorized>;
   /**
    * Origins besides the page's own that may ask for a step-up and get the tokens for it, such as
    * `"https://api.shop.example"`. An API that authenticates by cookies has to be listed.
@@ -147,6 +166,21 @@ export interface StepUpChallenge {
   readonly methods: readonly StepUpMethod[];
   readonly flowId?: string;
 }
+
+/** A challenge that a new authorization answers. */
+export interface StepUpAuthorization extends StepUpChallenge {
+  /**
+   * What to add to the authorization request: `acr_values` and `max_age`. Age and class belong into
+   * one request, since a new login for the one alone may lose the other.
+   *
+   * With `essential` it asks by `claims` in place of `acr_values`. An issuer may ignore `acr_values`,
+   * and often does while a session lives; an essential class it may not (OpenID Connect Core
+   * 5.5.1.1). Only for issuers whose metadata have `claims_parameter_supported`.
+   */
+  parameters(options?: { essential?: boolean }): Record<string, string>;
+}
+
+export type StepUpAuthorized = StepUpTokens | string | null | undefined | void;
 
 /** One way to meet the policy of a route, as the server wrote it. */
 export interface StepUpAlternative {
@@ -205,8 +239,9 @@ export declare class StepUpError extends Error {
   /**
    * The code of the server's problem, or one of this file: `"cancelled"`, `"body_not_replayable"`,
    * `"network"` (no answer, or a redirect), `"failed"` (an answer without a problem),
-   * `"no_session"` (a token that cannot be sent), `"subject_mismatch"` (another user's session) and
-   * `"flow_unavailable"`.
+   * `"no_session"` (a token that cannot be sent), `"subject_mismatch"` (another user's session),
+   * `"no_step_up_method"` (nothing that is offered proves what is asked for),
+   * `"unmet_authentication_requirements"` (see `StepUpUnmet`) and `"flow_unavailable"`.
    */
   readonly code: string;
 }
@@ -219,6 +254,14 @@ export declare class StepUpFailed extends StepUpError {
   readonly problem?: Readonly<Record<string, any>>;
   /** Seconds. Of another origin's answer it is known only if that exposes `Retry-After`. */
   readonly retryAfter?: number | null;
+}
+/**
+ * The login of a new authorization is weaker or older than what was asked for: the request was
+ * refused again. The issuer ignores what it was asked, or the user has nothing better.
+ */
+export declare class StepUpUnmet extends StepUpFailed {
+  /** The second 401. */
+  readonly response: Response;
 }
 
 /** The parameters of the step-up challenge in a `WWW-Authenticate` field, names in lower case. */

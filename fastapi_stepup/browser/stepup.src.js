@@ -13,6 +13,7 @@ export class StepUpError extends Error {
 export class StepUpCancelled extends StepUpError {}
 export class StepUpBodyNotReplayable extends StepUpError {}
 export class StepUpFailed extends StepUpError {}
+export class StepUpUnmet extends StepUpFailed {}
 
 const CODE = "insufficient_user_authentication";
 const DELIVERIES = ["email", "sms", "voice", "whatsapp"];
@@ -147,6 +148,15 @@ export function withStepUp(fetch, options = {}) {
   const account = (token) => subjectIn(token) ?? first(token);
   const getTokens = async () => ({ ...(await run(options.getTokens)) });
 
+  // What no helper route can do, a new authorization may.
+  const authorizes = ({ methods, flowId }) => options.onChallenge && !methods.length && !flowId;
+  async function authorize(...given) {
+    const { authorize } = await part("authorize").catch((cause) => {
+      throw new StepUpFailed("network", { cause });
+    });
+    return authorize(StepUpUnmet, (...asked) => run(options.onChallenge, ...asked), ...given);
+  }
+
   function stepsFor(challenge, { authorization, credentials }, signal) {
     const { routes, statusUri } = challenge;
     const post = async (uri, members) => {
@@ -192,9 +202,11 @@ export function withStepUp(fetch, options = {}) {
       known = null;
       return now;
     };
-    const session = await (options.prompt
-      ? run(options.prompt, steps, signal, options)
-      : StepUpDialog.prompt(steps, signal, options));
+    const session = await (authorizes(steps.challenge)
+      ? authorize(steps.challenge, signal)
+      : options.prompt
+        ? run(options.prompt, steps, signal, options)
+        : StepUpDialog.prompt(steps, signal, options));
     signal.throwIfAborted();
     if (!session) throw new StepUpCancelled("cancelled");
     const tokens = await getTokens();
@@ -257,15 +269,20 @@ export function withStepUp(fetch, options = {}) {
     let headers;
     let rejoined = false;
     let asked = false;
+    let authorized;
     for (;;) {
       const now = next;
       if (copied && now.bodyUsed) replayable = false;
       else if (copied) next = now.clone();
       const sent = ended;
       const response = await fetch(now, headers ? { ...init, headers } : init);
-      if (response.status !== 401 || asked || nested) return response;
+      if (response.status !== 401 || (asked && !authorized) || nested) return response;
       const challenge = await readChallenge(response, given?.url ?? input);
-      if (!challenge || challenge.hopeless) return response;
+      if (!challenge) return response;
+      const { problem } = challenge;
+      if (asked) throw new StepUpUnmet("unmet_authentication_requirements", { problem, response });
+      authorized = authorizes(challenge);
+      if (challenge.hopeless && !authorized) return response;
       const { url } = challenge;
       headers ??= new Headers(init?.headers ?? given?.headers);
       const authorization = headers.get("authorization");
@@ -281,7 +298,8 @@ export function withStepUp(fetch, options = {}) {
       const identity = trusted ? account : first;
       const same = identity(bearer) === identity(sessionToken);
       if (!same && !(trusted && (!authorization || !sessionToken))) return response;
-      if (!options.prompt && !StepUpDialog.handles(challenge, options)) return response;
+      const answered = authorized || options.prompt || StepUpDialog.handles(challenge, options);
+      if (!answered) return response;
       const credentials = init?.credentials ?? given?.credentials ?? "same-origin";
       const signal = init?.signal ?? given?.signal;
       if (response.redirected) {

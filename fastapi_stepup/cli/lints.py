@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.routing import Host, Mount
 
 from fastapi_stepup._urls import is_loopback
-from fastapi_stepup.browser.assets import asset_routes
+from fastapi_stepup.browser.assets import stepup_script_routes
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.cli.findings import Finding
 from fastapi_stepup.guard.conditions import Conditional
@@ -25,7 +25,7 @@ USUAL_LIFETIME: Final = 600
 
 # A session to try policies on: with a first factor, since `mfa` is met by any second one.
 _BY_PASSWORD: Final = Claims({"sub": "U2", "amr": ["pwd"]})
-_ASSETS: Final = frozenset(route.path for route in asset_routes())
+_ASSETS: Final = frozenset(route.path for route in stepup_script_routes())
 _MOST: Final = 3
 
 

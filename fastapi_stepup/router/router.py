@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from fastapi_stepup._log import logger
 from fastapi_stepup._options import some_of
 from fastapi_stepup._urls import checked_redirect_uri
-from fastapi_stepup.browser.assets import asset_routes
+from fastapi_stepup.browser.assets import stepup_script_routes
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.step_up_endpoints import StepUpEndpoints
@@ -159,7 +159,7 @@ def stepup_router(
             cookies=asdict(attributes),
         )
     )
-    router.routes.extend(asset_routes(prefix))
+    router.routes.extend(stepup_script_routes(prefix))
     return router
 
 

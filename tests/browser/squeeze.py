@@ -11,7 +11,7 @@ from typing import Final
 import fastapi_stepup.browser
 
 FOLDER: Final = Path(fastapi_stepup.browser.__path__[0])
-PARTS: Final = ("flow", "passkey")
+PARTS: Final = ("authorize", "flow", "passkey")
 NAMES: Final = ("stepup", *(f"stepup-{part}" for part in PARTS))
 
 

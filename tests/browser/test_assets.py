@@ -20,12 +20,12 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 import fastapi_stepup.browser.assets
-from fastapi_stepup.browser.assets import asset_routes, stepup_script
+from fastapi_stepup.browser.assets import stepup_script, stepup_script_routes
 from tests.browser.squeeze import squeezed, write
 
 FOLDER = Path(fastapi_stepup.browser.assets.__file__).parent
 SCRIPT = FOLDER.joinpath("stepup.js").read_bytes()
-PARTS = ("flow", "passkey")
+PARTS = ("authorize", "flow", "passkey")
 IMMUTABLE = "public, max-age=31536000, immutable"
 
 
@@ -37,7 +37,7 @@ async def where(request: Request) -> JSONResponse:
 @pytest.fixture
 def app() -> Starlette:
     """A Starlette app with the routes."""
-    return Starlette(routes=[*asset_routes("/step-up"), Route("/", where)])
+    return Starlette(routes=[*stepup_script_routes("/step-up"), Route("/", where)])
 
 
 @pytest.fixture
@@ -51,6 +51,7 @@ def client(app: Starlette) -> TestClient:
     [
         # With the dialog: what every page loads.
         ("stepup.js", 8704),
+        ("stepup-authorize.js", 768),
         ("stepup-flow.js", 512),
         ("stepup-passkey.js", 512),
         ("use-stepup.js", 1024),
@@ -285,7 +286,7 @@ def served_by(app: Starlette, page: str, **settings: str) -> httpx2.Response:
 def test_path_in_a_fastapi_app() -> None:
     """Included into a FastAPI app, the script is where its pages say."""
     app = FastAPI()
-    app.router.routes.extend([*asset_routes("/step-up"), Route("/", where)])
+    app.router.routes.extend([*stepup_script_routes("/step-up"), Route("/", where)])
 
     assert served_by(app, "/").content == SCRIPT
 
@@ -300,7 +301,7 @@ def test_path_in_a_mounted_app(app: Starlette) -> None:
 def test_path_outside_of_a_mounted_app() -> None:
     """A page of a mounted app finds the script of the app around it."""
     inner = Starlette(routes=[Route("/", where)])
-    outer = Starlette(routes=[*asset_routes("/step-up"), Mount("/shop", inner)])
+    outer = Starlette(routes=[*stepup_script_routes("/step-up"), Mount("/shop", inner)])
 
     assert served_by(outer, "/shop/").content == SCRIPT
 

@@ -21,7 +21,7 @@ def test_units() -> None:
     """Every unit test passes, and none is lost."""
     files = map(str, sorted((HERE / "js").glob("*.test.mjs")))
     command = [NODE or "node", "--test", "--test-reporter=tap", *files]
-    assert passed(command) >= 165  # pragma: no cover - needs node
+    assert passed(command) >= 200  # pragma: no cover - needs node
 
 
 def test_passed_tests_are_counted() -> None:

@@ -20,8 +20,13 @@ import httpx
 from fastapi import Body, Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
-from fastapi_stepup import Claims, RequireStepUp, StepUpGuard, install
-from fastapi_stepup.browser.assets import asset_routes
+from fastapi_stepup import (
+    Claims,
+    RequireStepUp,
+    StepUpGuard,
+    install,
+    stepup_script_routes,
+)
 from fastapi_stepup.testing.server import served
 from tests.oidc.provider import API, Provider, User, running
 
@@ -95,6 +100,6 @@ def app_of(stack: Stack) -> FastAPI:
         return {"issuer": stack.provider.issuer}
 
     # An app without helper routes serves the script by itself.
-    app.router.routes.extend(asset_routes("/step-up"))
+    app.router.routes.extend(stepup_script_routes("/step-up"))
     app.mount("/site", StaticFiles(directory=SITE, html=True))
     return app

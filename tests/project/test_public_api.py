@@ -45,6 +45,7 @@ NAMES = [
     "requires_step_up",
     "stepup_router",
     "stepup_script",
+    "stepup_script_routes",
 ]
 
 

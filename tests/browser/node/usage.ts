@@ -4,6 +4,7 @@ import {
   StepUpCancelled,
   StepUpDialog,
   StepUpFailed,
+  StepUpUnmet,
   type StepUpPrompt,
   parseChallenge,
   stepUpFetch,
@@ -37,11 +38,23 @@ const api: typeof fetch = withStepUp(fetch, {
   flow: "auto",
   projectId: "P2",
 });
+const authorizing = [
+  withStepUp(fetch, {
+    async onChallenge({ parameters, maxAge, acrValues }, signal) {
+      const query = new URLSearchParams(parameters({ essential: acrValues.length > 0 }));
+      return signal.aborted ? null : { sessionToken: `${query}${maxAge}` };
+    },
+  }),
+  withStepUp(fetch, { onChallenge: ({ parameters }) => parameters().max_age }),
+  withStepUp(fetch, { onChallenge: () => new Promise(() => {}) }),
+];
+console.info(authorizing.length);
 
 try {
   await api(new URL("https://api.example.com/pay"), { signal: AbortSignal.timeout(1000) });
 } catch (error) {
   if (error instanceof StepUpCancelled) console.info(error.code.length);
+  if (error instanceof StepUpUnmet) console.info(error.response.status);
   if (error instanceof StepUpFailed) console.info(error.retryAfter, error.problem?.detail);
   if (error instanceof StepUpBodyNotReplayable) console.info(error.response.status);
 }

@@ -129,12 +129,15 @@ def test_every_script_is_used() -> None:
     languages = set(re.findall(r"^```(\w+)$", PAGE.read_text("utf-8"), re.MULTILINE))
 
     assert languages == {"html", "js", "jsx", "python", "text"}
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 5
     assert set(files()) == {
         "axios-step-up.js",
         "confirm.js",
         "flow-step-up.js",
         "htmx-step-up.js",
+        "leave.js",
+        "popup.js",
+        "sign-in.js",
         "step-up-after.js",
         "upload.js",
     }

@@ -1,5 +1,6 @@
 """`guard.once`, and how a step-up is known and settled."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,7 @@ from fastapi_stepup.errors import (
     StepUpRequired,
     Unauthenticated,
 )
+from fastapi_stepup.events import AuditRecord
 from fastapi_stepup.guard.one_time import step_up_key
 from fastapi_stepup.guard.one_time_store import HoldOutcome, MemoryStore
 from tests.guard.connections import request_with
@@ -118,6 +120,51 @@ async def test_store_that_fails_is_an_error(failing: str, caplog: pytest.LogCapt
     }
     messages = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert messages[0] == f"A one-time step-up cannot be {said[failing]} (ConnectionError)."
+
+
+@pytest.mark.anyio
+async def test_step_up_that_cannot_be_given_back_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The error of the block goes on."""
+    with OneTime("settle") as ann, pytest.raises(LookupError):
+        async with ann.guard.once(asking(ann), "pay"):
+            raise LookupError
+
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "A one-time step-up cannot be given back: it is held until its lease ends "
+        "(ConnectionError)."
+    ]
+
+
+@pytest.mark.anyio
+async def test_each_use_leaves_an_audit_record() -> None:
+    """With the user, the purpose and the reason; the refusal has a record of its own."""
+    records: list[AuditRecord] = []
+    with OneTime(on_audit=records.append, audit_subjects="plain") as ann:
+        for error in (LookupError, None, None):
+            with contextlib.suppress(LookupError, StepUpRequired):
+                async with ann.guard.once(asking(ann), "pay"):
+                    if error is not None:
+                        raise error
+        user = records[0].subject
+
+    assert [(r.outcome, r.purpose, r.reason) for r in records if r.action == "one_time"] == [
+        ("succeeded", "pay", "given_back"),
+        ("succeeded", "pay", None),
+        ("refused", "pay", "step_up_used"),
+    ]
+    assert {r.subject for r in records} == {user}
+    assert [r.reason for r in records if r.outcome == "refused"] == ["step_up_used"] * 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "GET"])
+async def test_head_and_options_hold_nothing(method: str, ann: OneTime) -> None:
+    """A GET may hand out what must be handed out once."""
+    async with ann.guard.once(request_with(ann.headers, method=method), "pay"):
+        pass
+    assert ann.store.holds == (method == "GET")
 
 
 @pytest.mark.anyio
@@ -280,6 +327,11 @@ def test_store_is_closed_with_the_guard() -> None:
         with TestClient(app) as client:
             assert client.get("/").status_code == 200
     assert store.closed == 2
+
+
+def test_lease_is_a_minute() -> None:
+    """By default."""
+    assert StepUpGuard.for_descope(PROJECT).one_time.lease == 60
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,17 @@
 """A guarded app and its issuer on this machine: for browsers, and for clients in other languages.
 
-```python
-with stack(ENFORCE_ACR="1") as running:
-    page.goto(f"{running.url}/site/")
-```
-
-The page in `site/` signs its user in as the client `web`, with the redirect URI
-`{running.url}/site/callback.html`. The issuer's own page has a button for each way to sign in.
+A page that the app serves signs its user in as the client `web`; `provider.allow` takes its
+redirect URI. The issuer's own page has a button for each way to sign in.
 """
 
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import httpx
 from fastapi import Body, Depends, FastAPI
-from starlette.staticfiles import StaticFiles
 
 from fastapi_stepup import (
     Claims,
@@ -29,8 +22,6 @@ from fastapi_stepup import (
 )
 from fastapi_stepup.testing.server import served
 from tests.oidc.provider import API, Provider, User, running
-
-SITE: Final = Path(__file__).parent / "site"
 
 
 @dataclass(slots=True)
@@ -70,7 +61,6 @@ def stack(**settings: str) -> Iterator[Stack]:
     with running(**settings) as provider:
         made = Stack(provider)
         with made._closing, served(app_of(made)) as made.url:
-            provider.allow(f"{made.url}/site/callback.html")
             yield made
 
 
@@ -95,11 +85,6 @@ def app_of(stack: Stack) -> FastAPI:
     async def read(claims: Annotated[Claims, recent]) -> str:
         return claims.subject
 
-    @app.get("/config")
-    async def config() -> dict[str, str]:
-        return {"issuer": stack.provider.issuer}
-
     # An app without helper routes serves the script by itself.
     app.router.routes.extend(stepup_script_routes("/step-up"))
-    app.mount("/site", StaticFiles(directory=SITE, html=True))
     return app

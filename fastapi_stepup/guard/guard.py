@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NoReturn, Self, get_args
 
 import httpx
 from starlette.requests import HTTPConnection
@@ -533,7 +533,8 @@ class StepUpGuard(SetOnce):
             connection: A request or a WebSocket.
             policy: What the session must meet; `None` asks for a session only.
             token: The session token, where it is in no header field. It needs no same-origin
-                evidence, so do not take it from a cookie.
+                evidence, so do not take it from a cookie. Entry points in front of the handler
+                do not know it: where the header has a weaker one, they refuse the request.
             entry_point: How events name the place of a refusal; `None` reports none, for callers
                 that may let the request pass all the same.
 
@@ -830,6 +831,19 @@ class StepUpGuard(SetOnce):
             yield
         finally:
             self._bundles.remove(parts)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> NoReturn:
+        """Refuse to be filled from a request: `Depends(RequireStepUp)` would ask FastAPI for it.
+
+        Raises:
+            ConfigurationError: Always; the message says what to write.
+        """
+        msg = (
+            "A guard comes from no request: give Depends an instance, "
+            "Depends(RequireStepUp(guard)) or Depends(RequireSession(guard)), not the class."
+        )
+        raise ConfigurationError(msg)
 
     def __repr__(self) -> str:
         if self.issuer is not None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.testclient import TestClient
 
 from fastapi_stepup import Claims, RequireSession, RequireStepUp, StepUpGuard
@@ -47,6 +47,15 @@ def test_a_forgotten_depends_says_what_to_write(
     """At registration, in every place that takes dependencies or annotations."""
     with pytest.raises(ConfigurationError, match=rf"Annotated\[Claims, Depends\({kind.__name__}\("):
         register(kind(guard))
+
+
+@pytest.mark.parametrize("kind", [RequireSession, RequireStepUp])
+def test_the_class_in_depends_says_what_to_write(kind: type[RequireSession]) -> None:
+    """FastAPI would make an instance for each request, and take the guard from its body."""
+    with pytest.raises(
+        ConfigurationError, match=r"Depends\(RequireStepUp\(guard\)\).*not the class"
+    ):
+        FastAPI().get("/", dependencies=[Depends(kind)])(nothing)
 
 
 def test_a_forgotten_depends_as_a_default_fails_closed(guard: StepUpGuard) -> None:

@@ -112,7 +112,9 @@ class ClaimsRules:
         longest = None if refresh else self.max_lifetime
         validity = check_times(members, leeway=self.leeway, longest=longest, now=now)
         issuer = members.get("iss")
-        if not isinstance(issuer, str) or not self.accepts_issuer(issuer):
+        if not isinstance(issuer, str) or not (
+            issuer in self.issuers or self.accepts_issuer(issuer)
+        ):
             raise Rejected(RejectReason.ISSUER)
         check_subject(members.get("sub"))
         if "aud" in members or self.audience is not None:

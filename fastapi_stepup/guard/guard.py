@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Literal, NoReturn, Self, get_args
 
 import httpx
+from starlette.exceptions import WebSocketException
 from starlette.requests import HTTPConnection
 
 from fastapi_stepup._emitter import AuditTrail, Emitter
@@ -19,7 +20,7 @@ from fastapi_stepup._log import logger
 from fastapi_stepup._options import Duration, one_of
 from fastapi_stepup._secret import Secret
 from fastapi_stepup._urls import checked_base_url
-from fastapi_stepup.claims import Claims, EvidenceReader
+from fastapi_stepup.claims import CLAIMS_SCOPE_KEY, Claims, EvidenceReader
 from fastapi_stepup.errors import ConfigurationError, KeysUnavailable, StepUpError, StepUpRequired
 from fastapi_stepup.events import AuditHooks, EntryPointName, EventHooks
 from fastapi_stepup.guard.conditions import checked_purpose
@@ -549,14 +550,13 @@ class StepUpGuard(SetOnce):
             del token
         try:
             parts = self._bundles[-1]  # `_parts` without the call
-            claims = self._known(connection, parts)
+            kept = CLAIMS_SCOPE_KEY in connection.scope
+            claims = self._known(connection, parts) if kept else None
             if claims is None:
                 claims = await self._verifying(connection, parts)
                 keep_claims(connection, self, parts, claims)
         except StepUpError as error:
-            if entry_point is not None and not self.refusals.leaves_to_route(connection, error):
-                self.decisions.refused(connection, error, entry_point)
-            raise self.refusals.shaped(connection, error) from None
+            raise self._without_claims(connection, error, entry_point) from None
         if policy is not None:
             try:
                 policy.enforce(claims, now=self.clock())
@@ -569,6 +569,14 @@ class StepUpGuard(SetOnce):
                     self._lint.look(policy, claims)
         keep_policy(connection, self, policy)
         return claims
+
+    def _without_claims(
+        self, connection: HTTPConnection, error: StepUpError, entry_point: EntryPointName | None
+    ) -> StepUpError | WebSocketException:
+        """Report that there is no valid session, and return the refusal to raise."""
+        if entry_point is not None and not self.refusals.leaves_to_route(connection, error):
+            self.decisions.refused(connection, error, entry_point)
+        return self.refusals.shaped(connection, error)
 
     def _refuse(
         self,

@@ -103,7 +103,7 @@ class _Presented:
 
     __slots__ = ("_all",)
 
-    def __init__(self, *everything: object) -> None:
+    def __init__(self, everything: tuple[object, ...]) -> None:
         self._all = everything
 
     def __eq__(self, other: object) -> bool:
@@ -115,4 +115,4 @@ class _Presented:
 def _credential_fingerprint(connection: HTTPConnection, verified_by: object) -> object:
     scope = connection.scope
     fields = tuple(header_fields(connection))
-    return _Presented(verified_by, scope.get("method"), scope.get("scheme"), fields)
+    return _Presented((verified_by, scope.get("method"), scope.get("scheme"), fields))

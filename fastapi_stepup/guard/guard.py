@@ -173,7 +173,7 @@ class StepUpGuard(SetOnce):
             clock=self.clock,
         )
         self.one_time: OneTimeUses = OneTimeUses(
-            store=one_time, redis_url=redis_url, lease=one_time_lease, decisions=self.decisions
+            store=one_time, redis_url=redis_url, lease=one_time_lease
         )
         self._lint = MaxAgeLint()
         self.realm: str = self.refusals.realm
@@ -667,26 +667,26 @@ class StepUpGuard(SetOnce):
             WebSocketException: As `once`.
         """
         name = checked_purpose(purpose)
-        if not self._ends_step_ups:
-            check_limits_age(policy)
+        self._check_once(policy)
         claims = await self.authorize(connection, policy, entry_point=entry_point)
         if self.report_only or self.refusals.leads_to_step_up(connection):
             return Hold(claims, name)
-        now = self.clock()
-        until, login = claims.expires_at + self.verifier.leeway, None
-        if not self._ends_step_ups:
+        member, now = self._member_of(claims), self.clock()
+        until, login = claims.expires_at + member.verifier.leeway, None
+        if not member.ends_step_ups:
             login = claims.evidence.proved_at or 0
-            until = max(until, login + self.one_time.longest_age(name, policy))
+            until = max(until, login + member.one_time.longest_age(name, policy))
+        hold = Hold(claims, name, decisions=self.decisions)
         error: StepUpError
         try:
-            return await self.one_time.hold(
-                connection, self, name, claims, keep=until - now, login=login
-            )
+            await member.one_time.hold(connection, member, hold, keep=until - now, login=login)
         except StepUpIsUsed:
             policy = all_of(dict.fromkeys((*policies_of_route(connection, self), policy)))
             error = policy.used_refusal(claims, now=now, since=login)
         except StepUpError as failed:
             error = failed
+        else:
+            return hold
         self.decisions.refused(connection, error, entry_point)
         raise self.refusals.shaped(connection, error, policy=policy, claims=claims) from None
 
@@ -697,12 +697,22 @@ class StepUpGuard(SetOnce):
             ConfigurationError: *policy* has an alternative without `max_age`, and tokens of this
                 issuer can be refreshed within one login.
         """
-        if not self._ends_step_ups:
+        self._check_once(policy)
+        for member in self.members:
+            member.one_time.declare(purpose, policy)
+
+    def _check_once(self, policy: StepUpPolicy) -> None:
+        if not all(member.ends_step_ups for member in self.members):
             check_limits_age(policy)
-            self.one_time.declare(purpose, policy)
+
+    def _member_of(self, claims: Claims) -> "StepUpGuard":
+        """Return the guard that verified *claims*: the store of step-ups is its own."""
+        members = self.members
+        named = (each for each in members if claims.issuer in each.verifier.issuers)
+        return next(named, members[0])
 
     @property
-    def _ends_step_ups(self) -> bool:
+    def ends_step_ups(self) -> bool:
         """True if a refresh ends a step-up, so that no second token tells of the same one."""
         return self._parts.descope is not None
 
@@ -714,7 +724,7 @@ class StepUpGuard(SetOnce):
             WebSocketException: The same, for a WebSocket that has no HTTP answer.
         """
         try:
-            await self.one_time.settle(connection, hold, spent=spent)
+            await self._member_of(hold.claims).one_time.settle(connection, hold, spent=spent)
         except StepUpError as error:
             raise self.refusals.shaped(connection, error) from None
 

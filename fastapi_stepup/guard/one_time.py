@@ -45,6 +45,7 @@ class Hold:
         keep: Seconds for which it is remembered when it is used.
         holder: Names the request.
         is_settled: True from the time when it is being settled.
+        decisions: Reports what becomes of it.
     """
 
     claims: Claims
@@ -53,6 +54,7 @@ class Hold:
     keep: float = 0
     holder: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     is_settled: bool = False
+    decisions: Decisions | None = field(default=None, repr=False)
 
 
 class StepUpIsUsed(Exception):
@@ -72,7 +74,6 @@ class OneTimeUses(SetOnce):
         redis_url: A Redis where it is remembered instead.
         lease: Longest time for which a request holds a step-up, as a duration. A process that dies
             holds it no longer; a handler that takes longer may be overtaken.
-        decisions: Reports each use.
 
     Raises:
         ConfigurationError: An argument cannot be used, or both stores are given.
@@ -84,7 +85,6 @@ class OneTimeUses(SetOnce):
         store: Any = None,
         redis_url: Any = None,
         lease: Any = LEASE,
-        decisions: Decisions,
     ) -> None:
         if redis_url is not None:
             if store is not None:
@@ -101,7 +101,6 @@ class OneTimeUses(SetOnce):
         if self.lease < 1:
             msg = "one_time_lease is at least one second."
             raise ConfigurationError(msg)
-        self._decisions = decisions
         # The longest max_age of each declared purpose, where logins are counted.
         self._ages: dict[str, int] = {}
         # Used, but the store did not learn of it: at least this process knows.
@@ -119,37 +118,34 @@ class OneTimeUses(SetOnce):
         self,
         connection: HTTPConnection,
         owner: object,
-        purpose: str,
-        claims: Claims,
+        hold: Hold,
         *,
         keep: float,
         login: float | None = None,
-    ) -> Hold:
-        """Hold the step-up of *claims* for *connection*.
+    ) -> None:
+        """Hold a step-up for *connection*, unless the request holds it already or never spends.
 
         Args:
             connection: The request or WebSocket.
             owner: The guard.
-            purpose: What the step-up is used for.
-            claims: The claims of the verified token.
+            hold: The step-up and its purpose; it gets what the store knows it by.
             keep: Seconds for which the step-up is still good, leeway included.
             login: What a step-up is known by, instead of all that the token says: the time of the
                 login, in epoch seconds.
 
         Raises:
-            StepUpIsUsed: It was used for *purpose* before.
+            StepUpIsUsed: It was used for this purpose before.
             StepUpBusy: Another request holds it.
             OneTimeUnavailable: The store failed.
         """
-        key = step_up_key(claims, purpose, login)
+        key = step_up_key(hold.claims, hold.purpose, login)
         holds: dict[object, tuple[Hold, ...]] = connection.scope.get(HOLDS_SCOPE_KEY, {})
         own = holds.get(owner, ())
         if _never_spends(connection) or any(h.key == key and not h.is_settled for h in own):
-            return Hold(claims, purpose)
-        hold = Hold(claims, purpose, key, max(1, keep) + _KEPT_LONGER)
+            return
+        hold.key, hold.keep = key, max(1, keep) + _KEPT_LONGER
         await self._ask_store(connection, hold)
         connection.scope[HOLDS_SCOPE_KEY] = {**holds, owner: (*own, hold)}
-        return hold
 
     async def _ask_store(self, connection: HTTPConnection, hold: Hold) -> None:
         key = hold.key or ""
@@ -206,11 +202,12 @@ class OneTimeUses(SetOnce):
         raise OneTimeUnavailable
 
     def _tell(self, connection: HTTPConnection, hold: Hold, outcome: OneTimeOutcome) -> None:
-        if not self._decisions.active:
+        decisions = hold.decisions
+        if decisions is None or not decisions.active:
             return
-        self._decisions.emit(OneTimeUse(hold.purpose, outcome))
+        decisions.emit(OneTimeUse(hold.purpose, outcome))
         audited, reason = _AUDITED[outcome]
-        self._decisions.record(
+        decisions.record(
             connection,
             "one_time",
             audited,

@@ -6,11 +6,19 @@ from collections.abc import Iterator
 import pytest
 from starlette.applications import Starlette
 
-from fastapi_stepup import RequireStepUp, StepUpGuard, StepUpMiddleware, StepUpPolicy, StepUpRule
+from fastapi_stepup import (
+    RequireStepUp,
+    StepUpGuard,
+    StepUpMiddleware,
+    StepUpPolicy,
+    StepUpRule,
+    any_of,
+)
 from fastapi_stepup.errors import ConfigurationError, StepUpRequired
 from fastapi_stepup.guard.one_time_store import MemoryStore
 from fastapi_stepup.testing import OIDCIssuer
 from tests.guard.connections import request_with
+from tests.support.one_time import OneTime
 
 ISSUER = "https://login.example"
 API = "https://api.example"
@@ -107,3 +115,30 @@ async def test_age_must_be_limited(guard: StepUpGuard, issuer: OIDCIssuer) -> No
         StepUpMiddleware(Starlette(), guard=guard, rules=rules, default="public")
     with pytest.raises(ConfigurationError, match=message):
         await use(guard, issuer.token(acr="phr"), by_class)
+
+
+@pytest.mark.anyio
+async def test_any_of_shares_the_use_with_each_of_its_guards(
+    guard: StepUpGuard, issuer: OIDCIssuer
+) -> None:
+    """Whichever guard a route names, one step-up is one use; the first guard's hooks hear of it."""
+    with OneTime() as ann:
+        both = any_of(ann.guard, guard)
+        login = issuer.token(auth_time=int(time.time()))
+        session = ann.headers["Authorization"].removeprefix("Bearer ")
+
+        for token, own in ((login, guard), (session, ann.guard)):
+            await use(both, token)
+            for other in (own, both):
+                with pytest.raises(StepUpRequired):
+                    await use(other, token)
+        request = request_with({"authorization": f"Bearer {issuer.token(auth_time=time.time())}"})
+        async with both.once(request, "delete", RECENT), guard.once(request, "delete", RECENT):
+            pass
+    assert ann.events == ["spent", "used", "spent", "used", "used", "spent"]
+
+
+def test_any_of_limits_the_age_if_one_of_its_guards_must(guard: StepUpGuard) -> None:
+    """The same policy is asked of all."""
+    with OneTime() as ann, pytest.raises(ConfigurationError, match="once= needs max_age="):
+        RequireStepUp(any_of(ann.guard, guard), amr=["webauthn"], once="pay")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fastapi_stepup import Claims
+from fastapi_stepup.claims import claims_of
 from fastapi_stepup.evidence import Evidence, Method, descope_evidence
 
 IAT = 1_700_000_000
@@ -66,6 +67,37 @@ def test_a_step_up_is_as_old_as_its_token(times: dict[str, Any], expected: float
 def test_acr_is_one_class_or_several(acr: object, expected: tuple[str, ...]) -> None:
     """What is neither text nor a list says nothing."""
     assert descope_evidence({"acr": acr}).classes == expected
+
+
+def test_copies_of_another_issuers_claims_read_the_same() -> None:
+    """Also where the function that read them cannot be pickled."""
+    claims = claims_of({"su": True, "iat": IAT, "acr": "a"}, lambda _: Evidence(classes=("b",)))
+
+    for twin in (copy.copy(claims), copy.deepcopy(claims), pickle.loads(pickle.dumps(claims))):
+        assert twin == claims
+        assert twin.evidence == Evidence(classes=("b",))
+        assert not twin.stepped_up
+
+
+def test_evidence_that_was_made_from_odd_claims_is_put_right() -> None:
+    """For functions that take claims as they are."""
+    odd: Any = {
+        "proved_at": "now",
+        "stepped_up": "true",
+        "methods": ["pwd", Method("otp", IAT + 60), Method("sms", IAT - 60), 5],
+        "classes": "c1",
+        "acting": None,
+    }
+
+    assert Evidence(**odd).normalized(IAT) == Evidence(
+        stepped_up=False,
+        methods=(Method("pwd"), Method("otp"), Method("sms", IAT - 60)),
+        classes=("c1",),
+        acting=True,
+    )
+    assert Evidence(proved_at=IAT + 5, stepped_up=None).normalized(IAT) == Evidence(proved_at=IAT)
+    nothing: Any = {"methods": "pwd", "classes": None}
+    assert Evidence(**nothing).normalized(IAT) == Evidence()
 
 
 def test_claims_read_their_evidence_once() -> None:

@@ -355,6 +355,7 @@ async def test_it_opens_and_shows_all_its_guards(issuers: Issuers) -> None:
         await guard.verifier.verify_refresh(issuers.staff_issuer.token())
     with pytest.raises(ConfigurationError, match="ready parts"), guard.on_transport(object()):  # type: ignore[arg-type]
         pass
+    assert repr(guard.verifier).count("AccessTokenVerifier") == 2
     for name in ("keys", "descope", "project_id"):
         with pytest.raises(AttributeError):
             getattr(guard, name)

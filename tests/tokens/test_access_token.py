@@ -163,6 +163,8 @@ def test_tokens_of_another_kind(member: str, values: list[Any], expected: str) -
         pytest.param({"gty": "password"}, {}, id="grant-with-a-user"),
         pytest.param({"idtyp": "user"}, {}, id="idtyp-user"),
         pytest.param({"jti": REMOVE}, {}, id="no-jti"),
+        pytest.param({"sub": "other@clients"}, {}, id="only-the-own-client-is-a-machine"),
+        pytest.param({"sub": "web@clients.example"}, {}, id="an-address"),
         pytest.param({"aud": REMOVE}, {"audience": None, "client_id": "web"}, id="client-for-aud"),
         pytest.param({"aud": "web"}, {"audience": None, "client_id": "web"}, id="client-as-aud"),
         pytest.param({}, {"client_id": ["mobile", "web"]}, id="one-of-the-clients"),

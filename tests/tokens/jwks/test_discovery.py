@@ -3,6 +3,7 @@
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -41,6 +42,7 @@ class Site(CacheHarness):
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
+        await anyio.lowlevel.checkpoint()  # as a network would, so that deadlines count
         page = self.pages.get(str(request.url))
         if page is None:
             return httpx.Response(404)
@@ -245,18 +247,24 @@ async def test_an_outage_of_the_metadata_is_told_once_and_ends(
     assert site.failure is None
 
 
-async def test_keys_that_move_are_followed() -> None:
+async def test_keys_that_move_are_followed(caplog: pytest.LogCaptureFixture) -> None:
     """To another host too: the issuer's own document says so. Entity tags stay with their URL."""
     moved = "https://keys.example/set?tenant=a"
     site = Site()
     site.pages[KEYS] = lambda _: httpx.Response(
         200, json={"keys": [jwk("k1")]}, headers={"ETag": '"1"'}
     )
+    caplog.set_level("INFO")
     await site.outcome("k1")
+    await site.refreshed()
+    assert not [r for r in caplog.records if r.name == "fastapi_stepup"]
     site.metadata["jwks_uri"] = moved
     site.pages[moved] = {"keys": [jwk("k1", 1), jwk("k2", 1)]}
 
     assert await site.refreshed() == "found"
+    assert [r.message for r in caplog.records if r.name == "fastapi_stepup"] == [
+        "The issuer's metadata names another jwks_uri than before."
+    ]
 
     assert [str(request.url) for request in site.requests][-1] == moved
     assert "If-None-Match" not in site.requests[-1].headers

@@ -27,7 +27,7 @@ CHECKS: Final = {
     # In one process: the blocks of a page build on each other.
     "docs": (PYTHON, "-m", "pytest", "-q", "README.md", "docs"),
     # Warnings are errors; the extra `docs` has what it needs.
-    "site": (PYTHON, "-m", "mkdocs", "build", "--quiet"),
+    "site": (PYTHON, "-m", "mkdocs", "build"),
     "tests": (PYTHON, "-m", "coverage", "run", *PYTEST, APART),
     "fast": (PYTHON, *PYTEST, f"{APART} and not servers and not redis", "--rows", "4"),
 }

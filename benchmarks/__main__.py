@@ -139,7 +139,7 @@ def _parser(subjects: Iterable[str]) -> argparse.ArgumentParser:
         metavar="subject",
         help=f"one of {', '.join(subjects)}; all by default",
     )
-    parser.add_argument("--quick", action="store_true", help="about 20 seconds, wider spread")
+    parser.add_argument("--quick", action="store_true", help="about a minute, wider spread")
     parser.add_argument("--long", action="store_true", help="a million bad tokens as well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument(

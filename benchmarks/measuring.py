@@ -59,15 +59,15 @@ class Effort:
 
 FULL: Final = Effort(
     name="full",
-    rounds=80,
+    rounds=60,
     tokens=2000,
     batch=100,
-    load_rounds=40,
+    load_rounds=36,
     load_seconds=0.2,
-    flood_seconds=10,
+    flood_seconds=8,
     outage_seconds=3,
     cached_tokens=10_000,
-    imports=20,
+    imports=12,
 )
 QUICK: Final = Effort(
     name="quick",

@@ -708,7 +708,7 @@ class StepUpGuard(SetOnce):
     def _member_of(self, claims: Claims) -> "StepUpGuard":
         """Return the guard that verified *claims*: the store of step-ups is its own."""
         members = self.members
-        named = (each for each in members if claims.issuer in each.verifier.issuers)
+        named = (each for each in members if each.verifier.accepts_issuer(claims.issuer))
         return next(named, members[0])
 
     @property

@@ -162,7 +162,9 @@ async def test_full_sweeps_are_a_second_apart() -> None:
     with pytest.raises(StoreIsFull):
         await store.hold("d", "x", lease=5)
     clock.now += 0.5
+    store._entries.move_to_end("c")
     assert await store.hold("d", "x", lease=5) == "held"
+    assert "c" not in store._entries
 
 
 @pytest.mark.anyio

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fastapi_stepup import Claims, RequireStepUp, StepUpRoute, install, stepup_router
 from fastapi_stepup.errors import ConfigurationError
+from fastapi_stepup.web.one_use import OneUse
 from tests.support.one_time import OneTime
 
 
@@ -501,6 +502,7 @@ def test_equal_ones_are_equal(ann: OneTime) -> None:
     assert hash(one) == hash(RequireStepUp(ann.guard, once="pay"))
     assert one not in {RequireStepUp(ann.guard), RequireStepUp(ann.guard, once="delete")}
     assert repr(one).endswith(", once='pay')")
+    assert OneUse(one, ann.guard, one.policy, when=None, once="pay") != one
     with pytest.raises(AttributeError, match="immutable"):
         one.once = None
 

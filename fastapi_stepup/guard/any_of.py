@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 from weakref import WeakValueDictionary
 
 from starlette.requests import HTTPConnection
@@ -75,6 +75,7 @@ class AnyOfGuards(StepUpGuard):
             verifier=IssuerSwitch(guards),
             descope=None,
             credentials=AnyOfReader(guards),
+            parts_on=_refuse_transport,
             realm=first.realm,
             resource_metadata=first.refusals.resource_metadata,
             report_only=first.report_only,
@@ -248,6 +249,11 @@ def _issuer_in(token: Any) -> str | None:
     members = None if payload is None else parse_object(payload)
     issuer = None if members is None else members.get("iss")
     return issuer if isinstance(issuer, str) else None
+
+
+def _refuse_transport(transport: object) -> NoReturn:  # noqa: ARG001  # none would do
+    msg = "Attach an emulator to each of the guards in any_of(…), not to all of them at once."
+    raise ConfigurationError(msg)
 
 
 def _check_members(guards: tuple[StepUpGuard, ...]) -> None:

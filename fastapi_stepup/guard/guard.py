@@ -472,7 +472,7 @@ class StepUpGuard(SetOnce):
         """
         descope = self._parts.descope
         if descope is None:
-            msg = f"This guard is for the issuer {self.issuer}: it has no Descope project."
+            msg = f"{self!r} is for no Descope project alone, so it has none."
             raise AttributeError(msg)
         return descope
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from fastapi_stepup import _options
@@ -166,8 +167,8 @@ def read_access_token(claims: Claims) -> Evidence:
 
 def _checked_reader(evidence: Any) -> EvidenceReader:
     """Return *evidence* so that a wrong answer is an error, and an odd value counts as unsaid."""
-    if not callable(evidence):
-        msg = f"evidence is a function of Claims that returns Evidence, not {evidence!r}."
+    if not callable(evidence) or iscoroutinefunction(evidence):
+        msg = f"evidence is a plain function of Claims that returns Evidence, not {evidence!r}."
         raise ConfigurationError(msg)
 
     def read(claims: Claims) -> Evidence:

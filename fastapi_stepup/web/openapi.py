@@ -56,10 +56,14 @@ def describe(
         guard: The guard.
         around: Apps on which *app* may be mounted, whose middleware is then in front of it.
     """
+    around = tuple(around)
+    for member in guard.members:
+        if member is not guard:  # Its routes take its tokens only.
+            describe(schema, app, member, around=around)
     guarded = {
         (_openapi_path(route.path.removeprefix(prefix)), method.lower()): route
         for root in (app, *around)
-        for owner, prefix, route in owned_routes(root, guard)
+        for owner, prefix, route in owned_routes(root, guard, alone=True)
         if owner is app and any(asked != "public" for _, asked in route.doors)
         for method in route.methods
     }

@@ -32,6 +32,7 @@ flat_routes: Final[Callable[[Iterable[Any]], Iterable[Any]]] = getattr(
 
 # Middlewares of a guard, each with the path that it sees as its root.
 Outer = tuple[tuple[StepUpMiddleware, str], ...]
+Guards = tuple[StepUpGuard, ...]
 Doors = tuple[tuple[EntryPoint, Asked], ...]
 
 
@@ -93,21 +94,31 @@ def guarded_routes(app: ASGIApp, guard: StepUpGuard) -> list[GuardedRoute]:
     - Looks into included routers, mounts and `Host` routes.
     - Lists a route once for each group of methods that is guarded alike.
     - Counts a route as open where any value of its path's parameters is open.
+    - Counts what `any_of` made as its members too: a route that asks one of them is guarded.
     - Does not see calls of `guard.authorize` inside handlers, nor the files of `app.frontend`.
     """
     return [route for _, _, route in owned_routes(app, guard)]
 
 
-def owned_routes(app: ASGIApp, guard: StepUpGuard) -> Iterator[tuple[Any, str, GuardedRoute]]:
-    """Yield what `guarded_routes` returns, each with the app that has the route and its path."""
-    return _walk_app(app, guard, "", ())
+def owned_routes(
+    app: ASGIApp, guard: StepUpGuard, *, alone: bool = False
+) -> Iterator[tuple[Any, str, GuardedRoute]]:
+    """Yield what `guarded_routes` returns, each with the app that has the route and its path.
+
+    Args:
+        app: The app.
+        guard: The guard.
+        alone: Leave out the entry points of the guards that *guard* was made of.
+    """
+    guards = (guard,) if alone else tuple(dict.fromkeys((guard, *guard.members)))
+    return _walk_app(app, guards, "", ())
 
 
 def _walk_app(
-    app: Any, guard: StepUpGuard, prefix: str, outer: Outer
+    app: Any, guards: Guards, prefix: str, outer: Outer
 ) -> Iterator[tuple[Any, str, GuardedRoute]]:
     """Yield the routes of an ASGI app that is reachable under *prefix* behind *outer*."""
-    app, outer = _unwrapped(app, guard, prefix, outer)
+    app, outer = _unwrapped(app, guards, prefix, outer)
     if not hasattr(app, "routes"):
         methods = {"GET", "HEAD"} if isinstance(app, StaticFiles) else {ANY_METHOD}
         for route in _grouped(f"{prefix}/{{path:path}}", methods, outer, ()):
@@ -115,49 +126,42 @@ def _walk_app(
         return
     for middleware in getattr(app, "user_middleware", ()):
         if middleware.cls is StepUpMiddleware:
-            outer += _standing(StepUpMiddleware(app, **middleware.kwargs), guard, prefix)
+            outer += _standing(StepUpMiddleware(app, **middleware.kwargs), guards, prefix)
     for route in flat_routes(app.routes):
         original = getattr(route, "_effective_route", route)
         if isinstance(original, Host):
-            yield from _walk_app(original.app, guard, prefix, outer)
+            yield from _walk_app(original.app, guards, prefix, outer)
         elif isinstance(original, Mount):
-            yield from _walk_app(original.app, guard, prefix + original.path, outer)
+            yield from _walk_app(original.app, guards, prefix + original.path, outer)
         else:
-            for found in _walk_route(original, guard, prefix, outer):
+            for found in _walk_route(original, guards, prefix, outer):
                 yield app, prefix, found
 
 
-def _unwrapped(app: Any, guard: StepUpGuard, prefix: str, outer: Outer) -> tuple[Any, Outer]:
+def _unwrapped(app: Any, guards: Guards, prefix: str, outer: Outer) -> tuple[Any, Outer]:
     """Return the app inside of all its middleware, and the middlewares in front of it."""
     inner = app
     while inner is not None:
         app = inner
         if isinstance(app, StepUpMiddleware):
-            outer += _standing(app, guard, prefix)
+            outer += _standing(app, guards, prefix)
         elif hasattr(app, "routes"):
             break
         inner = getattr(app, "app", None)
     return app, outer
 
 
-def _walk_route(
-    route: Any, guard: StepUpGuard, prefix: str, outer: Outer
-) -> Iterator[GuardedRoute]:
+def _walk_route(route: Any, guards: Guards, prefix: str, outer: Outer) -> Iterator[GuardedRoute]:
     inner = getattr(route, "app", None)
     while isinstance(inner, StepUpMiddleware):
-        outer += _standing(inner, guard, prefix)
+        outer += _standing(inner, guards, prefix)
         inner = inner.app
-    doors = dict.fromkeys((*_decorated(route, guard), *_dependencies(route, guard)))
+    doors = dict.fromkeys((*_decorated(route, guards), *_dependencies(route, guards)))
     yield from _grouped(prefix + route.path, _methods(route), outer, tuple(doors))
 
 
-def _standing(middleware: StepUpMiddleware, guard: StepUpGuard, prefix: str) -> Outer:
-    return ((middleware, prefix),) if _stands_for(guard, middleware.guard) else ()
-
-
-def _stands_for(guard: StepUpGuard, other: StepUpGuard) -> bool:
-    """Return whether *other* is *guard*, or one of those that it was made of."""
-    return other is guard or other in guard.members
+def _standing(middleware: StepUpMiddleware, guards: Guards, prefix: str) -> Outer:
+    return ((middleware, prefix),) if middleware.guard in guards else ()
 
 
 def _methods(route: Any) -> set[str]:
@@ -199,14 +203,14 @@ def _asked(middleware: StepUpMiddleware, prefix: str, path: str, method: str) ->
     return tuple(("middleware", access) for access in accesses)
 
 
-def _dependencies(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, Asked]]:
+def _dependencies(route: Any, guards: Guards) -> Iterator[tuple[EntryPoint, Asked]]:
     waiting = [getattr(route, "dependant", None)]
     while waiting:
         dependant: Any = waiting.pop()
         if dependant is None:
             continue
         call = dependant.call
-        if isinstance(call, RequireSession) and _stands_for(guard, call.guard):
+        if isinstance(call, RequireSession) and call.guard in guards:
             yield "dependency", _asked_by(call)
         waiting.extend(dependant.dependencies)
 
@@ -217,11 +221,11 @@ def _asked_by(dependency: RequireSession) -> Asked:
     return asked_by(dependency.policy, dependency.when, dependency.once)
 
 
-def _decorated(route: Any, guard: StepUpGuard) -> Iterator[tuple[EntryPoint, Asked]]:
+def _decorated(route: Any, guards: Guards) -> Iterator[tuple[EntryPoint, Asked]]:
     endpoint = getattr(route, "endpoint", None)
     endpoint = getattr(endpoint, "dispatch", endpoint)
     while endpoint is not None:
-        for each in dict.fromkeys((guard, *guard.members)):
+        for each in guards:
             access = marked(endpoint, each)
             if access is None:
                 continue

@@ -28,10 +28,11 @@ from playwright.sync_api import (
 )
 from starlette.staticfiles import StaticFiles
 
-from fastapi_stepup import Claims, RequireStepUp, StepUpGuard
+from fastapi_stepup import Claims, RequireStepUp, StepUpGuard, install
 from fastapi_stepup.testing import DescopeEmulator, Tokens
 from fastapi_stepup.testing.authenticators.webauthn import Passkey, base64url
 from fastapi_stepup.testing.server import served
+from tests.browser.front_ends import block
 
 HERE: Final = Path(__file__).parent
 PACKAGES: Final = HERE / "node" / "node_modules"
@@ -43,6 +44,7 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1")
 _SCRIPTS: Final = {
     "component": ["/packages/@descope/web-component/dist/index.js", "/site/component.js"],
     "react": ["/built/react.js"],
+    "checkout": ["/built/checkout.js"],
     "sdk": ["/packages/@descope/web-js-sdk/dist/index.umd.js", "/site/sdk.js"],
 }
 _MAIN: Final = """\
@@ -67,15 +69,20 @@ _PAGE: Final = """\
 
 
 def built_react(folder: Path) -> Path:
-    """Bundle the React sample into *folder*, and return the folder."""
+    """Bundle the React samples into *folder*, and return the folder."""
+    component = block("jsx", "@descope/react-sdk").replace("https://api.shop.example", "")
+    written = folder / "Checkout.jsx"
+    written.write_text(f"{component}\nexport {{ Checkout }};\n", "utf-8")
     subprocess.run(
         [
             PACKAGES / ".bin" / "esbuild",
             HERE / "site" / "react.jsx",
+            HERE / "site" / "checkout.jsx",
             "--bundle",
             "--jsx=automatic",
+            f"--alias:documented-checkout={written}",
             '--define:process.env.NODE_ENV="production"',
-            f"--outfile={folder / 'react.js'}",
+            f"--outdir={folder}",
             "--log-level=error",
         ],
         check=True,
@@ -89,6 +96,7 @@ def create_app(emulator: DescopeEmulator, emulator_url: str, built: Path) -> Fas
     """Return the app: one page a component, and a checkout that needs a step-up."""
     guard = StepUpGuard.for_descope(emulator.project_id, base_url=emulator_url)
     app = FastAPI()
+    install(app, guard)
     app.mount("/packages", StaticFiles(directory=PACKAGES))
     app.mount("/site", StaticFiles(directory=HERE / "site"))
     app.mount("/built", StaticFiles(directory=built))
@@ -107,10 +115,12 @@ def create_app(emulator: DescopeEmulator, emulator_url: str, built: Path) -> Fas
             "flowId": flow,
             "theme": theme,
         }
+        scripts = _SCRIPTS[component]
+        own = scripts[0].startswith("/built/")
         filled = {
             "{settings}": json.dumps(settings),
-            "{main}": '<div id="root"></div>' if component == "react" else _MAIN,
-            "{scripts}": "\n".join(f'<script src="{url}"></script>' for url in _SCRIPTS[component]),
+            "{main}": '<div id="root"></div>' if own else _MAIN,
+            "{scripts}": "\n".join(f'<script src="{url}"></script>' for url in scripts),
         }
         html = _PAGE
         for place, text in filled.items():

@@ -110,6 +110,23 @@ def test_react_hooks_keep_working(flow: Visit) -> None:
     assert flow.page.locator("#steps").inner_text() == "ready success"
 
 
+@pytest.mark.parametrize("place", [PLACES["react"]])
+def test_component_of_the_documentation(flow: Visit, ann: Tokens) -> None:
+    """It shows the flow when the order is refused, and places the order once it is done."""
+    flow.open("checkout")
+    with flow.page.expect_response("**/checkout") as refused:
+        flow.page.get_by_role("button", name="Place the order").click()
+    assert refused.value.status == 401
+    flow.press("otp-email")
+    flow.reads("We sent it to")
+    with flow.page.expect_response("**/checkout") as placed:
+        flow.enter(flow.stack.code)
+    assert placed.value.status == 200
+    flow.page.wait_for_function("document.title.startsWith('Placed')")
+    assert flow.page.title() == f"Placed: {ann.user_id}"
+    assert flow.page.get_by_role("button", name="Place the order").is_visible()
+
+
 @pytest.mark.parametrize("place", [PLACES["plain"], PLACES["descope"]])
 def test_only_methods_of_the_user_are_offered(stack: Stack, visit: Visit) -> None:
     """A user with an e-mail address gets no button for anything else."""

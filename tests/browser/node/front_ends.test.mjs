@@ -191,6 +191,7 @@ test("the React component orders", async (t) => {
   assert.deepEqual(user.problems, []);
 });
 
+// The other one runs with Descope's SDK, in the tests of its flow.
 test("every JSX block can be compiled", () => {
   assert.equal(jsx.length, 2);
   for (const code of jsx) assert.match(compiled(code), /createElement/);

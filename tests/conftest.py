@@ -36,6 +36,7 @@ MARKS: Final = {
 # Packages of the extra `interop` that a place imports; without one it is skipped and says so.
 NEEDS: Final = {
     "browser/flow": ("playwright", "trustme"),
+    "cli/test_recorded.py": ("sqlalchemy",),
     "contract/test_bank_app.py": ("sqlalchemy",),
     "contract/test_schemathesis.py": ("schemathesis",),
     "contract/test_servers.py": ("granian", "hypercorn", "httptools"),

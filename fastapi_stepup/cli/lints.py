@@ -12,7 +12,7 @@ from fastapi_stepup._urls import is_loopback
 from fastapi_stepup.browser.assets import stepup_script_routes
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.cli.findings import Finding
-from fastapi_stepup.guard.conditions import Conditional
+from fastapi_stepup.guard.conditions import Conditional, policy_in
 from fastapi_stepup.guard.credentials import SAFE_METHODS
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.paths import router_in
@@ -53,8 +53,8 @@ class GuardedApp:
         asked: dict[StepUpPolicy, list[str]] = {}
         for route in self.routes:
             for _, access in route.doors:
-                policy = access.policy if isinstance(access, Conditional) else access
-                if isinstance(policy, StepUpPolicy):
+                policy = policy_in(access)
+                if policy is not None:
                     asked.setdefault(policy, []).append(in_words(route))
         return asked
 

@@ -99,6 +99,15 @@ def test_policy_that_no_mounted_method_meets_is_bad(
         )
 
 
+@pytest.mark.parametrize("asked", [{"once": "pay"}, {"once": "pay", "when": over_limit}])
+def test_policy_of_one_use_is_looked_at_too(asked: dict[str, Any]) -> None:
+    """So is one under a condition."""
+    guard = a_guard()
+    app = app_with(guard, RequireStepUp(guard, amr=["webauthn"], **asked))
+
+    assert ("policies", "bad") in said(app, guard)
+
+
 def test_app_without_helper_routes_is_worth_a_look() -> None:
     """Those of another app, or none at all: the clients need to know a way."""
     guard = a_guard()

@@ -357,7 +357,7 @@ async def test_request_id_comes_from_the_caller_if_it_is_harmless(
     [
         {"audit_subjects": "hashed"},
         {"audit_key": "too short"},
-        {"audit_key": b"too short"},
+        {"audit_key": b"too short 15 by"},
         {"audit_key": 16},
     ],
 )

@@ -24,6 +24,7 @@ from playwright.sync_api import (
     CDPSession,
     Page,
     Request,
+    expect,
     sync_playwright,
 )
 from starlette.staticfiles import StaticFiles
@@ -181,6 +182,7 @@ def _by_name(url: str) -> str:
 @contextmanager
 def launched() -> Iterator[Browser]:
     """Start Chromium without a network: every name but this machine's is unknown."""
+    expect.set_options(timeout=15_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,

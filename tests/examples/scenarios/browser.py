@@ -76,7 +76,8 @@ def open_shop(flow: FlowFiles | None = None) -> Iterator[Shop]:
 
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """Start the system's Chromium."""
+    """Start the system's Chromium, which may be slow on a busy machine."""
+    expect.set_options(timeout=15_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),

@@ -205,8 +205,11 @@ def base_url_from(given: str | None, project_id: str) -> str:
 
 
 def reusable(**options: Any) -> dict[str, Any]:
-    """Return *options*, each iterator among them as a tuple: they are used once a transport."""
-    return {
-        name: tuple(value) if isinstance(value, Iterator) else value
-        for name, value in options.items()
-    }
+    """Return *options* fit to be used once a transport: iterators as tuples, mappings as copies."""
+    return {name: _kept(value) for name, value in options.items()}
+
+
+def _kept(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _kept(each) for name, each in value.items()}
+    return tuple(value) if isinstance(value, Iterator) else value

@@ -288,6 +288,17 @@ def test_keys_come_from_where_the_guard_is_told(issuer: OIDCIssuer) -> None:
     assert answer.json() == "ann"
 
 
+def test_options_are_kept_as_they_were(issuer: OIDCIssuer) -> None:
+    """An iterator is good for several uses; a mapping that changes later changes nothing."""
+    required: dict[str, Any] = {"client_id": iter(["test-client"])}
+    guard = StepUpGuard.for_oidc(ISSUER, audience=iter([API]), require_claims=required)
+    required["client_id"] = "other"
+
+    for _ in range(2):
+        with issuer.attach(guard):
+            assert app_of(guard, acr="a").get("/me", headers=issuer.headers()).is_success
+
+
 def test_a_cookie_is_read_where_it_is_asked_for(guard: StepUpGuard, issuer: OIDCIssuer) -> None:
     """Access tokens travel in the header, unless the app says otherwise."""
     by_cookie = StepUpGuard.for_oidc(ISSUER, audience=API, session_cookie="at")

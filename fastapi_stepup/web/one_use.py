@@ -247,9 +247,9 @@ def _watch(connection: HTTPConnection) -> _Answer:
     scope: Scope = connection.scope
     answer_of: _Answer = scope.setdefault(_ANSWER_SCOPE_KEY, _Answer())
     _current.set(answer_of)
-    dependant = getattr(matched_route(scope), "dependant", None)
+    dependant: Any = getattr(matched_route(scope), "dependant", None)
     handler = getattr(dependant, "call", None)
-    if dependant is not None and handler is not None and not hasattr(handler, _WATCHED):
+    if handler is not None and not hasattr(handler, _WATCHED):
         dependant.call = _watched(handler)
     return answer_of
 

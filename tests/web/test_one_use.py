@@ -139,7 +139,9 @@ def test_route_of_an_included_router_is_seen(ann: OneTime) -> None:
     once = Depends(RequireStepUp(ann.guard, once="pay"))
     router.post("", dependencies=[once])(missing)
 
-    @router.post("/events", dependencies=[once], response_class=StreamingResponse)
+    @router.post(
+        "/events", dependencies=[once], response_class=StreamingResponse, response_model=None
+    )
     async def events() -> AsyncIterator[bytes]:
         yield b"a"
 
@@ -233,6 +235,22 @@ def test_each_purpose_has_a_use_of_its_own(ann: OneTime) -> None:
 
     statuses = [client.post(p, headers=ann.headers).status_code for p in ("/a", "/b", "/c", "/b")]
     assert statuses == [200, 200, 401, 401]
+
+
+def test_route_may_spend_for_two_purposes(ann: OneTime) -> None:
+    """Each is held and spent; where the second is used already, the first is given back."""
+    app = FastAPI()
+    delete, export = (Depends(RequireStepUp(ann.guard, once=name)) for name in ("a", "b"))
+    app.post("/both", dependencies=[delete, export])(lambda: "done")
+    app.post("/b", dependencies=[export])(lambda: "done")
+    app.post("/a", dependencies=[delete])(lambda: "done")
+    client = TestClient(app)
+
+    asked = ["/b", "/both", "/a", "/a"]
+    assert [client.post(p, headers=ann.headers).status_code for p in asked] == [200, 401, 200, 401]
+    headers = ann.again()
+    asked = ["/both", "/a", "/b"]
+    assert [client.post(p, headers=headers).status_code for p in asked] == [200, 401, 401]
 
 
 def test_asked_twice_in_one_request_it_is_held_once(ann: OneTime) -> None:

@@ -39,18 +39,27 @@ _CHANGING = {
     r"127\.0\.0\.1:\d{5}": "127.0.0.1:NNNNN",
     r"(speed +)(good|look)( +)The key set took .+": r"\1FAST\3The key set took N ms.",
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, .+ (from now|ago)": r"TIME, \1",
-    r"for \d+ min.* more": "for N min more",
+    r"for \d[\dmins ]* more": "for N min more",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What the commands run against: two served emulators, a token of each kind, a database."""
+    """What the commands run against: two served emulators and a database."""
 
     urls: dict[str, str]
-    tokens: dict[str, str]
-    secrets: tuple[str, ...]
+    descope: DescopeEmulator
     database: Path
+
+    def token(self, kind: str) -> str:
+        """Return a new token, `good` or `expired`: it must not age while other tests run."""
+        if kind == "good":
+            return self.descope.step_up(ANN, amr=("email", "mfa"), age=60).session_token
+        return self.descope.token(iat=1_700_000_000, exp=1_700_000_600)
+
+    def secrets(self, token: str) -> tuple[str, ...]:
+        """Return what no output may have in it."""
+        return (*token.split("."), ANN, self.descope.user(ANN).user_id, "hunter2")
 
     def environment(self, project: str) -> dict[str, str]:
         """Return the environment of an operator of *project*."""
@@ -66,18 +75,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         emulators = {name: DescopeEmulator(name) for name in (BANK_PROJECT, PROJECT)}
         urls = {name: stack.enter_context(served(each)) for name, each in emulators.items()}
         descope = emulators[BANK_PROJECT]
-        stepped_up = descope.step_up(ANN, amr=("email", "mfa"), age=60)
-        tokens = {
-            "good": stepped_up.session_token,
-            "expired": descope.token(sub=stepped_up.user_id, iat=1_700_000_000, exp=1_700_000_600),
-        }
-        parts = [part for token in tokens.values() for part in token.split(".")]
-        yield Stage(
-            urls=urls,
-            tokens=tokens,
-            secrets=(*parts, ANN, stepped_up.user_id, "hunter2"),
-            database=tmp_path_factory.mktemp("shop") / "shop.sqlite3",
-        )
+        descope.create_user(ANN)
+        database = tmp_path_factory.mktemp("shop") / "shop.sqlite3"
+        yield Stage(urls=urls, descope=descope, database=database)
 
 
 def in_a_terminal(arguments: list[str], given: str, environment: dict[str, str]) -> tuple[int, str]:
@@ -139,7 +139,7 @@ def test_command_says_what_it_said(name: str, stage: Stage) -> None:
     """In a terminal, with its exit status; as JSON with the same findings; and nothing secret."""
     arguments, token, status = CASES[name]
     environment = stage.environment(PROJECT if name.endswith("-open") else BANK_PROJECT)
-    given = "" if token is None else stage.tokens[token]
+    given = stage.token(token or "good")
 
     ended, shown = in_a_terminal(arguments, given, environment)
     as_json = subprocess.run(
@@ -160,7 +160,7 @@ def test_command_says_what_it_said(name: str, stage: Stage) -> None:
     assert "\x1b" not in as_json.stdout
     for each in texts_of(json.loads(as_json.stdout)):
         assert each in " ".join(settled(shown).split())
-    for secret in stage.secrets:
+    for secret in stage.secrets(given):
         assert secret not in shown + as_json.stdout + as_json.stderr
 
 
@@ -208,11 +208,11 @@ def test_open_route_is_red(stage: Stage) -> None:
 )
 def test_error_shows_nothing_secret(arguments: list[str], stage: Stage) -> None:
     """A token or a password that was given in the wrong place is not repeated."""
-    command = [each.replace("{good}", stage.tokens["good"]) for each in arguments]
-    given = stage.tokens["good"]
+    given = stage.token("good")
+    command = [each.replace("{good}", given) for each in arguments]
     done = CliRunner().invoke(app, command, input=given, env=stage.environment(PROJECT))
 
     assert done.exit_code in {1, 2}
     assert done.exception is None or isinstance(done.exception, SystemExit)
-    for secret in stage.secrets:
+    for secret in stage.secrets(given):
         assert secret not in done.output

@@ -161,6 +161,29 @@ def test_ecs_has_the_names_of_the_schema(lines: list[str]) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("outcome", "ocsf", "ecs"),
+    [
+        ("succeeded", (1, "Success", 1), ("success", ["allowed"])),
+        ("refused", (2, "Failure", 2), ("failure", ["denied"])),
+        ("failed", (2, "Failure", 2), ("failure", ["error"])),
+        ("reported", (0, "Unknown", 1), ("unknown", ["info"])),
+    ],
+)
+def test_outcome_is_said_in_the_words_of_each_schema(
+    outcome: AuditOutcome, ocsf: tuple[int, str, int], ecs: tuple[str, list[str]], lines: list[str]
+) -> None:
+    """What is only reported has neither succeeded nor failed."""
+    record = AuditRecord(1.0, "start", outcome, method="otp")
+    for shape in ("ocsf", "ecs"):
+        json_log(logging.getLogger("audit-of-a-test"), shape)(record)
+
+    first, second = map(json.loads, lines)
+    assert (first["status_id"], first["status"], first["severity_id"]) == ocsf
+    assert (second["event.outcome"], second["event.type"]) == ecs
+    assert second["labels.method"] == "otp"
+
+
 @pytest.mark.parametrize("shape", get_args(Shape))
 def test_every_kind_of_record_has_a_line(shape: Shape, lines: list[str]) -> None:
     """All actions with all outcomes."""

@@ -1,7 +1,9 @@
 """Fixtures of the tests of the shop."""
 
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 from starlette.testclient import TestClient
@@ -16,6 +18,14 @@ def no_project(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own Descope project out of these tests."""
     monkeypatch.delenv("DESCOPE_PROJECT_ID", raising=False)
     monkeypatch.delenv("DESCOPE_BASE_URI", raising=False)
+
+
+@pytest.fixture
+def usual_ports() -> Iterator[None]:
+    """The ports that pages and files name, which one test at a time listens on."""
+    with Path(gettempdir(), "fastapi-stepup-usual-ports").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

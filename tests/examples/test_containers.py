@@ -68,7 +68,9 @@ def test_compose_file_says_what_the_images_run() -> None:
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
-def test_commands_of_the_compose_file_work_without_docker(tmp_path: Path) -> None:
+def test_commands_of_the_compose_file_work_without_docker(
+    tmp_path: Path, usual_ports: None
+) -> None:
     """Redis, the emulator and two workers start, and count a user's tries together."""
     ports = (6379, 8000, 8085)
     for port in ports:

@@ -71,7 +71,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_tutorial_can_be_followed(
-    tmp_path: Path, wheels: Path, terminals: list[subprocess.Popen[str]]
+    tmp_path: Path, wheels: Path, usual_ports: None, terminals: list[subprocess.Popen[str]]
 ) -> None:
     """Each command does what the page says, down to the passing test."""
     if any(map(is_taken, (8000, 8085))):

@@ -80,7 +80,7 @@ def signed_in(site: str, step: str, **members: object) -> Mapping[str, str]:
         pytest.param(scenarios(WITHOUT_BROWSER), 4, id="contract", marks=NEEDS_PACKAGES),
         pytest.param(
             scenarios(*(name for name in FILES if name != WITHOUT_BROWSER)),
-            95,
+            103,
             id="scenarios",
             marks=[NEEDS_PACKAGES, NEEDS_BROWSER],
         ),

@@ -5,7 +5,7 @@ import { after, before } from "node:test";
 import { chromium } from "playwright-core";
 
 export const SITE = process.env.STEPUP_SITE; // http://localhost:<port>, problems bare
-export const FRONT_ENDS = process.env.STEPUP_FRONT_ENDS; // the app of FRONT_ENDS.md
+export const FRONT_ENDS = process.env.STEPUP_FRONT_ENDS; // the app of docs/how-to/front-ends.md
 export const PLAIN = process.env.STEPUP_PLAIN; // the same app, problems in FastAPI's `detail`
 export const elsewhere = (site) => site.replace("localhost", "127.0.0.1"); // another origin
 const FOLDER = process.env.STEPUP_SCREENSHOTS;

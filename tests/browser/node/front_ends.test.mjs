@@ -1,4 +1,4 @@
-// The scripts of FRONT_ENDS.md, as they are written there, on pages of an app that is made of it.
+// The scripts of docs/how-to/front-ends.md, as they are written there, on pages of an app that is made of it.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -10,7 +10,7 @@ import { FRONT_ENDS, User } from "./browser.mjs";
 import { REACT, REACT_DOM } from "./react.mjs";
 
 const read = (path) => readFileSync(new URL(path, import.meta.url), "utf-8");
-const PAGE = read("../../../examples/FRONT_ENDS.md");
+const PAGE = read("../../../docs/how-to/front-ends.md");
 const VENDOR = {
   "htmx.js": read("node_modules/htmx.org/dist/htmx.min.js"),
   "axios.js": read("node_modules/axios/dist/axios.min.js"),

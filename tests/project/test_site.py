@@ -47,6 +47,10 @@ def test_each_public_name_has_an_entry_and_no_other(site: Path) -> None:
     assert entries(site, "api") | {"fastapi_stepup.errors"} == names
     assert entries(site, "testing") == {f"fastapi_stepup.testing.{n}" for n in testing.__all__}
     assert entries(site, "errors") == {f"fastapi_stepup.errors.{name}" for name in errors.__all__}
+    hooks = {"audit.json_log", "opentelemetry.hook", "prometheus.hook"}
+    assert entries(site, "observability") == {
+        f"fastapi_stepup.observability.{name}" for name in hooks
+    }
     assert entries(site, "events") == {*classes, "fastapi_stepup.events.AuditRecord"}
 
 

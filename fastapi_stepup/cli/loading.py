@@ -9,6 +9,7 @@ from typing import Final
 from starlette.applications import Starlette
 
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.guard.paths import has_routes
 from fastapi_stepup.web.route_inventory import GuardedRoute, guarded_routes
 
 _NAMES: Final = ("app", "api", "application")
@@ -49,7 +50,7 @@ def load(target: str) -> Starlette:
         msg = f"{module_name!r} has no {name or 'app'!r}. Name it as `{module_name}:NAME`."
         raise LoadingFailed(msg)
     app: Starlette = found[0]
-    if not hasattr(app, "routes"):
+    if not has_routes(app):
         msg = f"{module_name}:{name or 'app'} is a {type(app).__name__}, not a FastAPI app."
         raise LoadingFailed(msg)
     return app

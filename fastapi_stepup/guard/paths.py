@@ -4,7 +4,7 @@ Every path that the package hands out is built here: the URIs of challenges, the
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -103,14 +103,19 @@ def _templates(
 
 def router_in(app: Any) -> Any:
     """Return what has routes inside of the middleware *app*: an app or a router, or `None`."""
-    while app is not None and not hasattr(app, "routes"):
+    while app is not None and not has_routes(app):
         app = getattr(app, "app", None)
     return app
 
 
+def has_routes(app: Any) -> bool:
+    """Return whether *app* has routes of its own; an ASGI app may call something else so."""
+    return isinstance(getattr(app, "routes", None), Sequence)
+
+
 def routes_in(app: Any) -> Iterable[Any]:
     """Yield the routes of *app*, through middleware around it and included routers in it."""
-    for route in getattr(router_in(app), "routes", None) or ():
+    for route in getattr(router_in(app), "routes", ()):
         # FastAPI keeps an included router as one route, since 0.13x; its routes have prefixes.
         contexts = getattr(route, "effective_route_contexts", None)
         if contexts is None:

@@ -26,7 +26,7 @@ class KeyAge:
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
-        self.state = 0
+        self.state: int = 0
         self._monotonic = monotonic
         self._fetched: float | None = None
 

@@ -28,8 +28,8 @@ from fastapi_stepup.observability.key_age import KeyAge
 
 try:
     from opentelemetry import metrics, trace
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] != "opentelemetry":
+except ModuleNotFoundError as _error:
+    if (_error.name or "").partition(".")[0] != "opentelemetry":
         raise
     msg = "OpenTelemetry metrics need an extra: pip install 'fastapi-stepup[opentelemetry]'."
     raise ImportError(msg) from None

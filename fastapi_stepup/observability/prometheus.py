@@ -35,8 +35,8 @@ from fastapi_stepup.observability.key_age import KeyAge
 
 try:
     from prometheus_client import REGISTRY, Counter, Gauge, Histogram
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] != "prometheus_client":
+except ModuleNotFoundError as _error:
+    if (_error.name or "").partition(".")[0] != "prometheus_client":
         raise
     msg = "Prometheus metrics need an extra: pip install 'fastapi-stepup[prometheus]'."
     raise ImportError(msg) from None

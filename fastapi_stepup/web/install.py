@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fastapi_stepup.claims import CLAIMS_SCOPE_KEY
 from fastapi_stepup.errors import ConfigurationError, StepUpError
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.guard.paths import has_routes
 from fastapi_stepup.web.body_names import check_body_names
 from fastapi_stepup.web.caching import keep_private
 from fastapi_stepup.web.cors import expose_challenge
@@ -130,7 +131,7 @@ def _mounted(app: Any) -> Iterator[Any]:
         if not isinstance(original, (Host, Mount)):
             continue
         inner: Any = original.app
-        while inner is not None and not hasattr(inner, "routes"):
+        while inner is not None and not has_routes(inner):
             inner = getattr(inner, "app", None)
         if isinstance(inner, Starlette):
             yield inner

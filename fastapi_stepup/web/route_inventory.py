@@ -14,6 +14,7 @@ from fastapi_stepup.guard.conditions import Conditional, Once, asked_by, purpose
 from fastapi_stepup.guard.credentials import SAFE_METHODS
 from fastapi_stepup.guard.guard import StepUpGuard
 from fastapi_stepup.guard.markers import marked
+from fastapi_stepup.guard.paths import has_routes
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.dependencies import RequireSession
 from fastapi_stepup.web.middleware import StepUpMiddleware
@@ -119,7 +120,7 @@ def _walk_app(
 ) -> Iterator[tuple[Any, str, GuardedRoute]]:
     """Yield the routes of an ASGI app that is reachable under *prefix* behind *outer*."""
     app, outer = _unwrapped(app, guards, prefix, outer)
-    if not hasattr(app, "routes"):
+    if not has_routes(app):
         methods = {"GET", "HEAD"} if isinstance(app, StaticFiles) else {ANY_METHOD}
         for route in _grouped(f"{prefix}/{{path:path}}", methods, outer, ()):
             yield app, prefix, route
@@ -145,7 +146,7 @@ def _unwrapped(app: Any, guards: Guards, prefix: str, outer: Outer) -> tuple[Any
         app = inner
         if isinstance(app, StepUpMiddleware):
             outer += _standing(app, guards, prefix)
-        elif hasattr(app, "routes"):
+        elif has_routes(app):
             break
         inner = getattr(app, "app", None)
     return app, outer

@@ -240,6 +240,9 @@ def mounts(inner: Starlette) -> dict[str, Starlette]:
         def __init__(self, app: ASGIApp) -> None:
             self.app = app
 
+        def routes(self) -> None:
+            """Be called what the routes of an app are called, and be something else."""
+
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             await self.app(scope, receive, send)
 

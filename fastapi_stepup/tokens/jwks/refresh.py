@@ -94,7 +94,8 @@ class Refresher:
         state: KeySetState,
         emit: Emitter,
     ) -> None:
-        self.location, self._algorithms, self._ttl = location, algorithms, ttl
+        self.location: KeySetLocation = location
+        self._algorithms, self._ttl = algorithms, ttl
         self._http, self._state, self._emit = http, state, emit
         self._current: _Refresh | None = None
         # Where the set in force came from: an entity tag is good for its own URL only.

@@ -44,7 +44,8 @@ class StepUpMiddleware(SetOnce):
     - Does not answer CORS preflights, which carry no token: put `CORSMiddleware` outside of it.
     - Does not open anything without *rules*, the documentation included. At the helper routes of
       *guard* a session is enough where a policy asks for step-up, or it could never be done. Those
-      that finish a step-up decide themselves where the session ran out.
+      that finish a step-up decide themselves where the session ran out, as does the one public
+      route, which an enchanted link leads to.
 
     Args:
         app: The app to protect.

@@ -171,12 +171,16 @@ def test_a_forged_token_is_refused_at_once(guard: StepUpGuard, descope: DescopeE
     assert (response.status_code, response.json()["code"]) == (401, "invalid_token")
 
 
-def test_a_public_helper_route_is_not_opened(guard: StepUpGuard) -> None:
-    """Without a session only the routes that finish a step-up are reached; a rule opens others."""
+def test_a_public_helper_route_is_reached(guard: StepUpGuard, descope: DescopeEmulator) -> None:
+    """A link may be opened on a device that has no session; other methods of its path stay shut."""
     pages = ("https://shop.example/link",)
     app = with_helpers(guard, stepup_router(guard, methods=["enchantedlink"], redirect_uris=pages))
     app.add_middleware(StepUpMiddleware, guard=guard)
 
-    response = TestClient(app).post("/step-up/enchantedlink/verify", json={"token": "t"})
+    client = TestClient(app)
 
-    assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
+    response = client.post("/step-up/enchantedlink/verify", json={"token": "t"})
+
+    assert (response.status_code, response.json()["code"]) == (400, "link_rejected")
+    assert client.get("/step-up/enchantedlink/verify").status_code == 401
+    assert client.post("/step-up/enchantedlink/start", json={}).status_code == 401

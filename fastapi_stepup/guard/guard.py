@@ -36,7 +36,7 @@ from fastapi_stepup.guard.factory import (
     project_id_from,
     reusable,
 )
-from fastapi_stepup.guard.one_time import LEASE, Hold, OneTimeUses, StepUpIsUsed
+from fastapi_stepup.guard.one_time import LEASE, Hold, OneTimeUses, StepUpIsUsed, is_good_answer
 from fastapi_stepup.guard.one_time_store import OneTimeStore
 from fastapi_stepup.guard.policy_lints import MaxAgeLint
 from fastapi_stepup.guard.refusals import Refusals
@@ -627,7 +627,8 @@ class StepUpGuard(SetOnce):
         ```
 
         - The step-up is held while the block runs, spent when it ends, and given back when it
-          raises. A refusal that is returned from the block does not give it back: raise it.
+          raises, unless what it raises is an `HTTPException` below 400, such as a redirect. A
+          refusal that is returned from the block does not give it back: raise it.
         - Of any number of requests one passes; one that comes meanwhile is answered 409.
         - A block within another one for the same purpose and request holds nothing more.
         - HEAD and OPTIONS spend nothing, nor does report-only mode.
@@ -645,8 +646,8 @@ class StepUpGuard(SetOnce):
         hold = await self.hold(connection, purpose, StepUpPolicy() if policy is None else policy)
         try:
             yield hold.claims
-        except BaseException:
-            await self.settle(connection, hold, spent=False)
+        except BaseException as error:
+            await self.settle(connection, hold, spent=is_good_answer(error))
             raise
         await self.settle(connection, hold, spent=True)
 

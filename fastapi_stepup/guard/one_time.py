@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 import anyio
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from fastapi_stepup._immutable import SetOnce
@@ -24,6 +25,7 @@ HOLDS_SCOPE_KEY: Final = "fastapi_stepup.holds"
 
 _KEPT_LONGER: Final = 60  # seconds that another process may accept a token after this one
 _SETTLE_TIMEOUT: Final = 5
+_ERROR: Final = 400
 _AUDITED: Final[dict[OneTimeOutcome, tuple[AuditOutcome, str | None]]] = {
     "spent": ("succeeded", None),
     "given_back": ("succeeded", "given_back"),
@@ -174,7 +176,8 @@ class OneTimeUses(SetOnce):
     async def settle(self, connection: HTTPConnection, hold: Hold, *, spent: bool) -> None:
         """Use a held step-up up, or give it back. Does nothing for one that is settled.
 
-        Is not interrupted where the request is cancelled.
+        Is not interrupted where anyio cancels the request. Where asyncio cancels the task itself,
+        at least this process knows that the step-up is used.
 
         Raises:
             OneTimeUnavailable: It is used, and the store failed. This process knows that it is
@@ -190,6 +193,10 @@ class OneTimeUses(SetOnce):
                 failure = None
             except Exception as error:  # noqa: BLE001  # whatever a store raises
                 failure = error
+            except BaseException:
+                if spent:  # asyncio cancels what anyio shields
+                    await self._unwritten.settle(hold.key, hold.holder, spent=True, keep=hold.keep)
+                raise
         if failure is None:
             self._tell(connection, hold, "spent" if spent else "given_back")
             return
@@ -234,6 +241,11 @@ def step_up_key(claims: Claims, purpose: str, login: float | None = None) -> str
         proof = sha256(json.dumps(claims.raw, sort_keys=True).encode()).hexdigest()
     named = json.dumps([claims.issuer, claims.subject, proof, purpose])
     return sha256(named.encode()).hexdigest()
+
+
+def is_good_answer(error: BaseException) -> bool:
+    """Return whether what a handler raises is a way to answer 2xx or 3xx, such as a redirect."""
+    return isinstance(error, HTTPException) and error.status_code < _ERROR
 
 
 def _longest(policy: StepUpPolicy) -> int:

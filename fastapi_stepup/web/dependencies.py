@@ -189,8 +189,9 @@ class RequireStepUp(RequireSession):
 
     With *once* one step-up is good for one use, shared by all entry points of that purpose:
 
-    - The step-up is held while the handler runs. It is spent when the handler returns, and given
-      back when it raises or answers 4xx or 5xx. A WebSocket spends it when it is accepted.
+    - The step-up is held while the handler runs. It is spent when the handler returns, or raises
+      an `HTTPException` below 400. It is given back when it answers 4xx or 5xx, or raises anything
+      else: do not turn an exception into a 2xx answer. A WebSocket spends it when it is accepted.
     - A request with a step-up that is used gets 401 with `"reason": "used"`; with one that another
       request holds, 409 `step_up_busy`. Where that cannot be known, 503 `one_time_unavailable`.
     - It is settled before the answer starts; the `scope` of `Depends` need not be given.

@@ -13,13 +13,13 @@ from starlette.exceptions import WebSocketException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketState
 
 from fastapi_stepup.claims import Claims
 from fastapi_stepup.errors import StepUpError
 from fastapi_stepup.guard.conditions import asked_by, said_yes
 from fastapi_stepup.guard.guard import StepUpGuard
-from fastapi_stepup.guard.one_time import Hold
+from fastapi_stepup.guard.one_time import Hold, is_good_answer
 from fastapi_stepup.guard.route_policies import is_value_taken, keep_rules, matched_route
 from fastapi_stepup.policy.policy import StepUpPolicy
 from fastapi_stepup.web.exception_handlers import answer
@@ -164,15 +164,17 @@ class OneUse:
             return
         try:
             if isinstance(connection, WebSocket):
+                if connection.application_state is not WebSocketState.CONNECTING:
+                    await guard.settle(connection, hold, spent=True)  # accepted by an entry before
                 with _spending_on_accept(connection, guard, hold):
                     yield hold.claims
                 spent = False
             else:
-                given = _watch(connection)
+                given = _watch(connection, response)
                 yield hold.claims
-                spent = given.status(response, connection) < _ERROR
-        except BaseException:
-            await guard.settle(connection, hold, spent=False)
+                spent = given.status(connection) < _ERROR
+        except BaseException as error:
+            await guard.settle(connection, hold, spent=is_good_answer(error))
             raise
         await guard.settle(connection, hold, spent=spent)
 
@@ -218,34 +220,41 @@ def _spending_on_accept(websocket: WebSocket, guard: StepUpGuard, hold: Hold) ->
 
 @dataclass(slots=True)
 class _Answer:
-    """What the handler of one request answered."""
+    """What the handler of one request answered.
 
-    returned: int | None = None
+    Args:
+        response: The one that FastAPI passes to dependencies and handlers.
+        is_noted: True once the handler has returned, as far as that is seen.
+        noted: The status that it returned or set; `None` if neither.
+    """
 
-    def status(self, response: Response, connection: HTTPConnection) -> int:
-        """Return the status that the client is going to get.
+    response: Response
+    is_noted: bool = False
+    noted: int | None = None
 
-        Args:
-            response: The one that FastAPI passes to dependencies and handlers.
-            connection: The request.
-        """
+    def status(self, connection: HTTPConnection) -> int:
+        """Return the status that the client of *connection* is going to get."""
         declared: int | None = getattr(connection.scope.get("route"), "status_code", None)
-        # FastAPI sets no status before a handler does.
-        later: int | None = response.status_code
-        return self.returned or later or declared or 200
+        set_or_returned = self.noted if self.is_noted else self.response.status_code
+        return set_or_returned or declared or 200
+
+    def note(self, answered: object) -> None:
+        """Note what the handler returns. FastAPI reads no status that is set after that."""
+        answer_of = answered if isinstance(answered, Response) else self.response
+        self.is_noted, self.noted = True, answer_of.status_code
 
 
 _current: Final[ContextVar[_Answer | None]] = ContextVar("fastapi_stepup_answer", default=None)
 
 
-def _watch(connection: HTTPConnection) -> _Answer:
+def _watch(connection: HTTPConnection, response: Response) -> _Answer:
     """Return where the answer of the request's handler will be noted.
 
     A dependency does not see a `Response` that the handler returns. FastAPI has no place to look,
     so the handler is replaced, once, in the route's `dependant` by one that notes its status.
     """
     scope: Scope = connection.scope
-    answer_of: _Answer = scope.setdefault(_ANSWER_SCOPE_KEY, _Answer())
+    answer_of: _Answer = scope.setdefault(_ANSWER_SCOPE_KEY, _Answer(response))
     _current.set(answer_of)
     dependant: Any = getattr(matched_route(scope), "dependant", None)
     handler = getattr(dependant, "call", None)
@@ -273,6 +282,6 @@ def _watched(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _note(noted: _Answer | None, answered: object) -> object:
-    if noted is not None and isinstance(answered, Response):
-        noted.returned = answered.status_code
+    if noted is not None:
+        noted.note(answered)
     return answered

@@ -1,5 +1,6 @@
 """`guard.once`, and how a step-up is known and settled."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from starlette.applications import Starlette
-from starlette.exceptions import WebSocketException
+from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -69,6 +70,16 @@ async def test_block_that_raises_gives_it_back(ann: OneTime) -> None:
     async with ann.guard.once(asking(ann), "pay"):
         pass
     assert ann.events == ["given_back", "spent"]
+
+
+@pytest.mark.anyio
+async def test_block_that_raises_a_redirect_uses_it(ann: OneTime) -> None:
+    """It is the answer of a request that did what it was asked for."""
+    with pytest.raises(HTTPException):
+        async with ann.guard.once(asking(ann), "pay"):
+            raise HTTPException(303, headers={"Location": "/paid"})
+
+    assert ann.events == ["spent"]
 
 
 @pytest.mark.anyio
@@ -234,6 +245,25 @@ async def test_settling_is_not_interrupted() -> None:
                     await anyio.sleep(5)
             async with guard.once(asking(ann), "pay"):
                 pass
+
+
+def test_task_that_is_cancelled_while_settling_has_used_it() -> None:
+    """Asyncio cancels what anyio shields, so the store may not learn of it; the process does."""
+
+    async def run(guard: StepUpGuard, ann: OneTime) -> None:
+        async def use() -> None:
+            async with guard.once(asking(ann), "pay"):
+                pass
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(use(), 0.1)
+        with pytest.raises(StepUpRequired):
+            await use()
+
+    with OneTime() as ann:
+        guard = StepUpGuard.for_descope(PROJECT, one_time=SlowStore(0, 5))
+        with ann.descope.attach(guard):
+            asyncio.run(run(guard, ann))
 
 
 @pytest.mark.anyio

@@ -95,6 +95,11 @@ async def raising() -> None:
     raise HTTPException(400)
 
 
+async def redirecting() -> None:
+    """Raise a redirect."""
+    raise HTTPException(303, headers={"Location": "/done"})
+
+
 def breaking() -> None:
     """Raise an error."""
     raise RuntimeError
@@ -121,6 +126,7 @@ def unfit() -> str:
         (failing, {}, [503, 503]),
         (set_status, {}, [402, 402]),
         (raising, {}, [400, 400]),
+        (redirecting, {}, [303, 401]),
         (breaking, {}, [500, 500]),
         (unfit, {"response_model": int}, [500, 500]),
         (lambda: None, {"status_code": 410}, [410, 410]),
@@ -131,6 +137,20 @@ def test_answer_decides(
 ) -> None:
     """Spent by 2xx and 3xx; given back by 4xx, 5xx and exceptions, returned or raised."""
     assert posts(ann, app_of(ann, handler, **options)) == statuses
+
+
+def test_status_that_is_set_after_the_handler_gives_nothing_back(ann: OneTime) -> None:
+    """FastAPI answers with the status of the time when the handler returned."""
+
+    async def late(response: Response) -> AsyncIterator[None]:
+        yield
+        response.status_code = 500
+
+    later = Depends(late, scope="function")
+    app = FastAPI()
+    once = Depends(RequireStepUp(ann.guard, max_age="5m", once="pay"))
+    app.post("/pay", dependencies=[once, later])(lambda: "done")
+    assert posts(ann, app) == [200, 401]
 
 
 def test_route_of_an_included_router_is_seen(ann: OneTime) -> None:
@@ -407,6 +427,28 @@ def test_websocket_spends_when_it_is_accepted(ann: OneTime) -> None:
     with pytest.raises(WebSocketDenialResponse) as denied, session:
         pass
     assert denied.value.json()["unmet"] == [{"requirement": "step_up", "reason": "used"}]
+
+
+def test_websocket_that_is_accepted_already_spends_at_once(ann: OneTime) -> None:
+    """A dependency before may accept it."""
+    app = FastAPI()
+
+    async def accept(websocket: WebSocket) -> None:
+        await websocket.accept()
+
+    once = Depends(RequireStepUp(ann.guard, max_age="5m", once="pay"))
+
+    @app.websocket("/chat", dependencies=[Depends(accept), once])
+    async def chat(websocket: WebSocket) -> None:
+        await websocket.send_text("let in")
+        await websocket.close()
+
+    client = TestClient(app)
+    with client.websocket_connect("/chat", headers=ann.headers) as first:
+        assert first.receive_text() == "let in"
+    with client.websocket_connect("/chat", headers=ann.headers) as second:
+        assert second.receive()["code"] == 1008
+    assert ann.events == ["spent", "used"]
 
 
 def test_websocket_that_is_not_accepted_gives_it_back(ann: OneTime) -> None:

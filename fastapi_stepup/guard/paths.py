@@ -75,7 +75,7 @@ def _nearest(
         nearness = _shared_segments(path.split("/"), here)
         if template.name not in best or nearness > best[template.name][0]:
             best[template.name] = nearness, path
-    paths = [_of_this_host(root, best[name][1]) if name in best else None for name in names]
+    paths = [of_this_host(root, best[name][1]) if name in best else None for name in names]
     return None if None in paths else tuple(path for path in paths if path is not None)
 
 
@@ -150,8 +150,11 @@ def _shared_segments(one: list[str], other: list[str]) -> int:
     return count
 
 
-def _of_this_host(root: str, path: str) -> str | None:
-    """Return *root* and *path* as a path of the same host, whatever a path parameter put in."""
+def of_this_host(root: str, path: str) -> str | None:
+    """Return *root* and *path* as a path of the same host, whatever a path parameter put in.
+
+    `None` where it would lead to another place (dot segments).
+    """
     joined = f"{root.rstrip('/')}{path}".lstrip("/")
     if not {".", ".."}.isdisjoint(joined.split("/")):
         return None

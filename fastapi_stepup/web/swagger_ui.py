@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from html import escape
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from starlette._utils import get_route_path
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,9 +13,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastapi_stepup._json import parse_object
+from fastapi_stepup._urls import is_loopback
 from fastapi_stepup.browser.assets import respond_docs_script
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.guard.guard import StepUpGuard
+from fastapi_stepup.guard.paths import of_this_host
 from fastapi_stepup.providers.descope.client import DescopeClient
 from fastapi_stepup.providers.descope.emulated import is_emulated, sign_in_on_emulator
 from fastapi_stepup.web.dependencies import SCHEME_NAME
@@ -45,7 +48,7 @@ class DocsLayer:
 
     - The script answers challenges by the dialog of `stepup.js`, and sends the request once more.
     - On an emulator the dialog "Authorize" signs its users in. Anywhere else it takes a refresh
-      token, and nothing signs anybody in.
+      token, and nothing signs anybody in. Pages of other sites cannot sign in either.
     - The page loads two files from below its own path, which need no session. Its own
       `Content-Security-Policy` stays; a nonce of it is put on the script.
 
@@ -89,6 +92,8 @@ class DocsLayer:
         # Not a type that a form or a script of another site could send unasked.
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return Response(status_code=415, headers=no_store)
+        if _is_foreign(request):
+            return Response(status_code=403, headers=no_store)
         body = b""
         async for chunk in request.stream():
             body += chunk
@@ -115,7 +120,9 @@ class DocsLayer:
         await self.app({**scope, "headers": fields}, receive, page.send)
 
     def _tag(self, scope: Scope, headers: Headers) -> bytes:
-        base = scope.get("root_path", "").rstrip("/") + self.path
+        base = of_this_host(scope.get("root_path", ""), self.path)
+        if base is None:
+            return b""
         attributes = {
             "src": f"{base}/swagger-ui-stepup.js",
             "data-scheme": SCHEME_NAME,
@@ -127,6 +134,31 @@ class DocsLayer:
             attributes["nonce"] = nonce[1]
         shown = " ".join(f'{name}="{escape(value)}"' for name, value in attributes.items())
         return f"<script {shown}></script>".encode()
+
+
+def _is_foreign(request: Request) -> bool:
+    """Return whether a page of another site sends *request*, as far as the browser says.
+
+    Also where its name was changed to this machine's address (DNS rebinding): the page is then of
+    the same origin, and a loopback socket is asked under a foreign name.
+    """
+    host = request.headers.get("host", "")
+    server = (request.scope.get("server") or ("",))[0]
+    if is_loopback(server) and not is_loopback(_hostname(f"//{host}")):
+        return True
+    origin = request.headers.get("origin")
+    site = request.headers.get("sec-fetch-site")
+    if site is not None or origin is None:
+        return site not in {None, "same-origin"}
+    # A proxy for development may have changed the host.
+    return origin.partition("://")[2] != host and not is_loopback(_hostname(origin))
+
+
+def _hostname(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 class Page:

@@ -61,6 +61,47 @@ def test_page_below_a_prefix_names_its_scripts_there(guard: StepUpGuard) -> None
     assert tag(client.get("/api/help").text)["src"] == "/api/help/swagger-ui-stepup.js"
 
 
+@pytest.mark.parametrize("root", ["//evil.example", "/\\evil.example"])
+def test_path_of_the_page_leads_to_no_other_host(guard: StepUpGuard, root: str) -> None:
+    """A mount whose prefix is a parameter lets a link decide what is before the path."""
+    client = TestClient(documented(guard), root_path=root)
+
+    assert re.match(r"/[^/\\]", tag(client.get("/docs").text)["src"])
+
+
+def test_page_at_no_certain_path_gets_no_script(guard: StepUpGuard) -> None:
+    """A dot segment leads elsewhere."""
+    client = TestClient(documented(guard), root_path="/a/..")
+
+    assert "swagger-ui-stepup" not in client.get("/docs").text
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://proxy.example"}, 200),
+        ({"Origin": "http://127.0.0.1:8000"}, 200),
+        ({"Origin": "http://localhost:5173"}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://[evil"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:8000"}, 403),
+        ({"Host": "evil.example:8000", "Origin": "http://evil.example:8000"}, 403),
+    ],
+)
+def test_pages_of_other_sites_cannot_sign_in(
+    guard: StepUpGuard, descope: DescopeEmulator, headers: dict[str, str], status: int
+) -> None:
+    """Nor a page whose name was changed to the address of this machine."""
+    client = TestClient(documented(guard), base_url="http://127.0.0.1:8000")
+
+    reply = client.post("/docs/sign-in", json={"login_id": "ann@example.com"}, headers=headers)
+
+    assert reply.status_code == status
+    assert (not descope.users) == (status == 403)
+
+
 def test_real_project_offers_no_sign_in(guard: StepUpGuard) -> None:
     """Where Descope is no emulator there is nothing to sign in at, and nothing is sent."""
     client = TestClient(documented(guard))

@@ -62,7 +62,7 @@ class Evidence:
         methods = self.methods if type(self.methods) in {list, tuple} else ()
         marked: Any = self.stepped_up
         return Evidence(
-            None if self.proved_at is None else earlier_of(self.proved_at, issued_at),
+            None if self.proved_at is None else stated_time(self.proved_at, issued_at),
             marked if marked is None else marked is True,
             tuple(
                 [
@@ -108,7 +108,7 @@ def access_token_evidence(members: Mapping[str, Any]) -> Evidence:
         members: All claims of the token.
     """
     stated = members.get("auth_time")
-    proved_at = None if stated is None else earlier_of(stated, members.get("iat"))
+    proved_at = None if stated is None else stated_time(stated, members.get("iat"))
     return evidence_of(members, proved_at, stepped_up=None)
 
 
@@ -151,9 +151,25 @@ def earlier_of(stated: Any, issued: Any) -> float | None:
         return None
     if stated is issued:
         return issued  # type: ignore[no-any-return]  # a number
+    time = stated_time(stated, issued)
+    return None if time is None else min(time, issued)
+
+
+def stated_time(stated: Any, issued: Any) -> float | None:
+    """Return the time of a login as a token states it; `None` if that is unreadable.
+
+    It may be a few seconds later than the token, by the issuer's own clocks. It is the same in each
+    token of one login, which `once=` goes by; the earlier one of the two times is not.
+
+    Args:
+        stated: What the token says about it, in epoch seconds.
+        issued: Its `iat`.
+    """
+    if type(issued) not in _NUMBERS or not -_LATEST < issued < _LATEST:
+        return None
     if type(stated) not in _NUMBERS or not 0 < stated <= issued + _ROUNDING:
         return None
-    return min(stated, issued)  # type: ignore[no-any-return]  # a number
+    return float(stated)
 
 
 def acr_values(value: Any) -> tuple[str, ...]:

@@ -95,7 +95,9 @@ def test_evidence_that_was_made_from_odd_claims_is_put_right() -> None:
         classes=("c1",),
         acting=True,
     )
-    assert Evidence(proved_at=IAT + 5, stepped_up=None).normalized(IAT) == Evidence(proved_at=IAT)
+    assert Evidence(proved_at=IAT + 5, stepped_up=None).normalized(IAT) == Evidence(
+        proved_at=IAT + 5
+    )
     nothing: Any = {"methods": "pwd", "classes": None}
     assert Evidence(**nothing).normalized(IAT) == Evidence()
 

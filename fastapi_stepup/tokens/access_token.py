@@ -1,7 +1,7 @@
 """Rules for the claims of an OAuth access token (RFC 9068 section 4); no I/O, no clock."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from inspect import iscoroutinefunction
 from typing import Any, Final
 
@@ -176,7 +176,9 @@ def _checked_reader(evidence: Any) -> EvidenceReader:
         if not isinstance(found, Evidence):
             msg = f"evidence= returns Evidence(…), not {type(found).__name__}."
             raise TypeError(msg)
-        return found.normalized(claims.issued_at)
+        read_well = found.normalized(claims.issued_at)
+        # Not left to each function to remember.
+        return replace(read_well, acting=True) if claims.impersonated else read_well
 
     return read
 

@@ -72,6 +72,19 @@ async def test_refreshed_token_is_the_same_login(guard: StepUpGuard, issuer: OID
 
 
 @pytest.mark.anyio
+async def test_login_that_is_later_than_its_token_is_the_same_login(
+    guard: StepUpGuard, issuer: OIDCIssuer
+) -> None:
+    """The issuer's clocks may differ; a refreshed token is later than the login, the first not."""
+    now = int(time.time())
+    await use(guard, issuer.token(iat=now - 4, auth_time=now - 1))
+
+    with pytest.raises(StepUpRequired) as used:
+        await use(guard, issuer.token(iat=now, auth_time=now - 1))
+    assert used.value.problem["unmet"] == [{"requirement": "step_up", "reason": "used"}]
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("age", [0, 1])
 async def test_login_of_this_second_must_be_repeated(
     age: int, guard: StepUpGuard, issuer: OIDCIssuer

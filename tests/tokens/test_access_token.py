@@ -267,7 +267,7 @@ def test_rules_differ_in_their_fingerprint() -> None:
             Evidence(proved_at=NOW - 9, methods=(Method("pwd"),), classes=("a",)),
         ),
         ({"acr": ["a", "b"]}, Evidence(classes=("a", "b"))),
-        ({"auth_time": NOW + 5}, Evidence(proved_at=NOW)),
+        ({"auth_time": NOW + 5}, Evidence(proved_at=NOW + 5)),
         ({"auth_time": NOW + 6}, Evidence()),
         ({"auth_time": None}, Evidence()),
         ({"auth_time": str(NOW)}, Evidence()),
@@ -342,6 +342,15 @@ async def test_a_media_type_is_compared_as_such() -> None:
     """RFC 9068 section 4: `application/at+jwt` is the same."""
     for typ in ("application/at+jwt", "AT+JWT"):
         assert await reason(verifier(), make_token(claims(), header(typ=typ))) is None
+
+
+async def test_function_for_evidence_need_not_read_act() -> None:
+    """A token that says that another party acts always counts so."""
+    checked = verifier(evidence=lambda _: Evidence(classes=("x",)))
+
+    claimed = await checked.verify(make_token(claims(act={"sub": "admin"}), header(**HEAD)))
+
+    assert claimed.evidence == Evidence(classes=("x",), acting=True)
 
 
 async def test_a_verified_token_is_cached_and_its_evidence_read_once() -> None:

@@ -27,6 +27,8 @@ class StepUpEndpoints:
         further_names: Names of further routes that a caller needs in order to step up.
         sessionless_names: Names of the routes that decide themselves where there is no session:
             they take a refresh token then, or are public.
+        handlers: What serves these routes. A route of the app that happens to have one of these
+            names is none of them.
         redirect_uris: The pages that links and providers lead back to.
         cookies: The attributes of the cookies, as far as the app sets them.
     """
@@ -37,6 +39,7 @@ class StepUpEndpoints:
     flow_id: str | None = None
     further_names: tuple[str, ...] = ()
     sessionless_names: tuple[str, ...] = ()
+    handlers: tuple[object, ...] = ()
     redirect_uris: tuple[str, ...] = ()
     cookies: Mapping[str, Any] = field(default_factory=dict)
 
@@ -48,11 +51,16 @@ class StepUpEndpoints:
     def has(self, route: object) -> bool:
         """Return whether *route* is one of these."""
         name = getattr(route, "name", None)
-        return name in self.names or name in self.further_names
+        return self._serves(route) and (name in self.names or name in self.further_names)
 
     def needs_no_session(self, route: object) -> bool:
         """Return whether *route* is one of these that decides itself where there is no session."""
-        return getattr(route, "name", None) in self.sessionless_names
+        name = getattr(route, "name", None)
+        return self._serves(route) and name in self.sessionless_names
+
+    def _serves(self, route: object) -> bool:
+        endpoint = getattr(route, "endpoint", None)
+        return any(each is endpoint for each in self.handlers)
 
     def methods_for(self, policy: StepUpPolicy | None, claims: Claims | None) -> tuple[str, ...]:
         """Return the methods by which the user of *claims* could come to meet *policy*.

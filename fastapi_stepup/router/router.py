@@ -8,6 +8,7 @@ from itertools import count
 from typing import Final, get_args
 
 from fastapi import APIRouter
+from starlette.routing import Route
 
 from fastapi_stepup._log import logger
 from fastapi_stepup._options import some_of
@@ -155,6 +156,7 @@ def stepup_router(
             flow_id=None if methods is None else flow_id,
             further_names=(f"{status_name}_head", f"{status_name}_post"),
             sessionless_names=tuple(sessionless),
+            handlers=tuple(route.endpoint for route in router.routes if isinstance(route, Route)),
             redirect_uris=pages,
             cookies=asdict(attributes),
         )

@@ -3,14 +3,14 @@
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, Router
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fastapi_stepup import StepUpGuard, StepUpMiddleware, install, stepup_router
+from fastapi_stepup import RequireStepUp, StepUpGuard, StepUpMiddleware, install, stepup_router
 from fastapi_stepup.testing import DescopeEmulator, SigningKey
 from tests.support.exchange import ANN, exchange, scope_for
 
@@ -52,6 +52,23 @@ def test_the_path_of_a_helper_route_opens_no_other_route(
     app.add_middleware(StepUpMiddleware, guard=guard)
 
     assert status_of(app, method, path, descope.sign_in(ANN).session_token) == 401
+
+
+def test_the_name_of_a_helper_route_opens_no_other_route(guard: StepUpGuard) -> None:
+    """Behind the middleware, and for a dependency of the whole app."""
+    helpers = stepup_router(guard)
+    app = FastAPI(dependencies=[Depends(RequireStepUp(guard))])
+    for route in helpers.routes:
+        assert isinstance(route, Route)
+        app.add_api_route(f"/own/{route.name}", lambda: SECRET, name=route.name, methods=["POST"])
+    app.include_router(helpers)
+    paths = [getattr(route, "path", "") for route in app.routes]
+    paths = [path for path in paths if path.startswith("/own/")]
+
+    assert len(paths) > 3
+    for served in (app, StepUpMiddleware(app, guard=guard)):
+        client = TestClient(served)
+        assert {client.post(path).status_code for path in paths} == {401}
 
 
 def test_a_route_before_the_helper_route_stays_closed(

@@ -25,6 +25,7 @@ from fastapi_stepup.events import (
     UnknownKid,
 )
 from fastapi_stepup.observability.key_age import KeyAge
+from fastapi_stepup.observability.purposes import PurposeLabels
 
 try:
     from opentelemetry import metrics, trace
@@ -86,6 +87,7 @@ class _Instruments:
         self.attempts = counter("keys.fetch.attempts", "fetch", "Fetches, retries included.")
         self.skipped = counter("keys.skipped", "key", "Members of key sets that are skipped.")
         self.unknown = counter("keys.unknown", "token", "Tokens under a key that the set lacks.")
+        self.purposes = PurposeLabels()
         self.keys = KeyAge(monotonic)
         meter.create_observable_gauge(
             "stepup.keys.age", [self._observe_age], "s", "Age of the key set."
@@ -121,7 +123,7 @@ class _Instruments:
                 outcome = "rate_limited"
                 self.limited.add(1, {"what": what})
             case OneTimeUse(purpose, outcome):
-                self.one_time.add(1, {"purpose": purpose, "outcome": outcome})
+                self.one_time.add(1, {"purpose": self.purposes.of(purpose), "outcome": outcome})
             case ReportOnly(code):
                 outcome = "reported"
                 self.reported.add(1, {"code": code})

@@ -32,6 +32,7 @@ from fastapi_stepup.events import (
     UnknownKid,
 )
 from fastapi_stepup.observability.key_age import KeyAge
+from fastapi_stepup.observability.purposes import PurposeLabels
 
 try:
     from prometheus_client import REGISTRY, Counter, Gauge, Histogram
@@ -139,6 +140,7 @@ class _Metrics:
         self.unknown = counter(
             "keys_unknown", "Tokens under a key that the set lacks.", outcome=get_args(KidOutcome)
         )
+        self.purposes = PurposeLabels()
         self.keys = KeyAge(monotonic)
         self.key_age = gauge("keys_age_seconds", "Age of the key set.")
         self.key_state = gauge("keys_state", "Key set: 0 none yet, 1 fresh, 2 stale, 3 expired.")
@@ -162,7 +164,7 @@ class _Metrics:
             case RateLimited(what):
                 self.limited[what].inc()
             case OneTimeUse(purpose, use):
-                self.one_time.labels(purpose, use).inc()
+                self.one_time.labels(self.purposes.of(purpose), use).inc()
             case ReportOnly(code):
                 self.reported.labels(code).inc()
             case UnknownKid(kid_outcome):

@@ -70,6 +70,18 @@ def test_event_reaches_an_exporter(event: Event, expected: list[Sample]) -> None
     }
 
 
+def test_purposes_that_are_made_up_make_few_series() -> None:
+    """As in Prometheus."""
+    reader = InMemoryMetricReader()
+    hook = opentelemetry.hook(MeterProvider([reader]).get_meter("app"))
+
+    for number in range(150):
+        hook(OneTimeUse(f"order-{number}", "spent"))
+
+    counts = {key: value for key, value in points(reader).items() if key[0] == "stepup.one_time"}
+    assert len(counts) == 101
+
+
 def test_hostile_key_ids_make_no_series() -> None:
     """A thousand key ids are one data point."""
     reader = InMemoryMetricReader()

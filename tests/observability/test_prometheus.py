@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastapi_stepup.errors import ConfigurationError
-from fastapi_stepup.events import Event, FetchSucceeded, UnknownKid
+from fastapi_stepup.events import Event, FetchSucceeded, OneTimeUse, UnknownKid
 from fastapi_stepup.observability import opentelemetry, prometheus
 from tests.observability.samples import SAMPLES, Sample
 
@@ -72,6 +72,20 @@ def test_object_that_is_no_event_is_an_error(hook: Any) -> None:
     """An event without a case does not vanish; the guard reports a hook that raises."""
     with pytest.raises(AssertionError):
         hook("no event")
+
+
+def test_purposes_that_are_made_up_make_few_series() -> None:
+    """`guard.once` takes any name; the first hundred are labels, the rest is one."""
+    registry = CollectorRegistry()
+    hook = prometheus.hook(registry)
+
+    for number in [*range(150), 0]:
+        hook(OneTimeUse(f"order-{number}", "spent"))
+
+    counts = {n: v for n, v in scraped(registry).items() if n.startswith("stepup_one_time_total")}
+    assert len(counts) == 101
+    assert counts['stepup_one_time_total{outcome="spent",purpose="order-0"}'] == 2
+    assert counts['stepup_one_time_total{outcome="spent",purpose="other"}'] == 50
 
 
 def test_hostile_key_ids_make_no_series() -> None:

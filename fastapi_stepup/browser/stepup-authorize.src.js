@@ -12,15 +12,18 @@ function rounds() {
 }
 
 export async function authorize(Unmet, ask, challenge, signal) {
-  const { acrValues, maxAge, amr, url, problem, response } = challenge;
+  const { acrValues, maxAge, amr, unmet, url, problem, response } = challenge;
   const classes = acrValues.filter(isClass);
-  const key = `step-up ${JSON.stringify([url.origin, acrValues, maxAge, amr])}`;
+  // The age that leaves a used login out grows with that login.
+  const used = unmet[0]?.reason === "used";
+  const key = "step-up " + JSON.stringify([url.origin, acrValues, used || maxAge, amr]);
   const storage = rounds();
   const since = (Date.now() - storage?.getItem(key)) / 1000;
   storage?.removeItem(key);
   // A login since then would still do. So it is weaker or older than what was asked for, and another
   // round would give the same: no loop. A round takes its time, also where a login may not be old.
-  if (since >= 0 && since < Math.max(maxAge ?? 600, 120)) {
+  // A used login that is older than the round is the one of before.
+  if (since >= 0 && since < Math.max(maxAge ?? 600, used ? 0 : 120)) {
     throw new Unmet("unmet_authentication_requirements", { problem, response });
   }
   const parameters = ({ essential } = {}) => {

@@ -261,6 +261,28 @@ for (const [maxAge, seconds, asks] of [
   });
 }
 
+for (const [maxAge, seconds, asks] of [
+  [15, 5, false],
+  [200, 90, false],
+  [58, 60, true],
+  [0, 5, true],
+]) {
+  test(`a used login of ${maxAge} s, ${seconds} s after a round, leads to another: ${asks}`, async (t) => {
+    t.mock.timers.enable({ apis: ["Date"], now: 1e12 });
+    const unmet = [{ requirement: "step_up", reason: "used" }];
+    // The age that is named grows with the login that was used.
+    const used = (age) => api(() => challenge({ unmet, max_age: age, step_up: undefined }));
+    await leave(used(10));
+    t.mock.timers.tick(seconds * 1000);
+    let asked = false;
+    const onChallenge = () => {
+      asked = true;
+    };
+    await assert.rejects(page(used(maxAge), onChallenge), { code: asks ? "cancelled" : UNMET });
+    assert.equal(asked, asks);
+  });
+}
+
 test("a round for one thing says nothing about another", async () => {
   await leave(api());
   await leave(api(() => refused(`Bearer error="${CODE}", acr_values="urn:other"`)));

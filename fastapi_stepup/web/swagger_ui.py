@@ -178,7 +178,7 @@ class Page:
     async def send(self, message: Message) -> None:
         """Take one message; an HTML reply is kept until it is complete."""
         if message["type"] == "http.response.start":
-            media_type = Headers(scope={"type": "http", **message}).get("content-type", "")
+            media_type = Headers(raw=message["headers"]).get("content-type", "")
             if media_type.startswith("text/html"):
                 self._start = message
                 return

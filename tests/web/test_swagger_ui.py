@@ -177,6 +177,17 @@ class Broken(httpx.AsyncBaseTransport):
         return self.reply
 
 
+def test_body_of_4096_bytes_is_read(guard: StepUpGuard, descope: DescopeEmulator) -> None:
+    """One byte more is too large."""
+    client = TestClient(documented(guard))
+    body = b'{"login_id": "ann@example.com"}'
+
+    exact = client.post("/docs/sign-in", content=body.ljust(4096), headers=JSON)
+    more = client.post("/docs/sign-in", content=body.ljust(4097), headers=JSON)
+
+    assert (exact.status_code, more.status_code) == (200, 413)
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -240,6 +251,7 @@ def test_other_pages_pass_as_they_are(guard: StepUpGuard) -> None:
     assert client.get("/help").text == "<html><head></head></html>"
     assert client.post("/help").json() == "posted"
     assert client.get("/help/sign-in").json() == "sign-in"
+    assert client.post("/help/other", json={"login_id": "ann@example.com"}).status_code == 405
     assert client.delete("/help/stepup.js").status_code == 405
 
 

@@ -295,7 +295,7 @@ class StepUpGuard(Authorization):
         types: Iterable[str] = ACCESS_TOKEN_TYPES,
         require_claims: Mapping[str, str | Iterable[str] | None] | None = None,
         evidence: EvidenceReader | None = None,
-        algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "ES384", "EdDSA"),
+        algorithms: tuple[str, ...] = ("RS256", "ES256", "ES384", "EdDSA"),
         leeway: float = LEEWAY,
         max_lifetime: Duration | None = None,
         realm: str | None = None,
@@ -339,8 +339,8 @@ class StepUpGuard(Authorization):
                 `None` for any; see `AccessTokenVerifier`. For `types` other than `at+jwt`.
             evidence: A function of `Claims` that returns `Evidence`, for issuers that put strength
                 and time of the login into other claims.
-            algorithms: Accepted signature algorithms. A key without `alg` needs a list that has
-                one for its type.
+            algorithms: Accepted signature algorithms, one for each type of key by default. A key
+                without `alg`, such as Entra's, needs a list that has one for its type.
             leeway: Seconds of clock difference to allow for, 0 to 60.
             max_lifetime: Longest time from `iat` to `exp` of a token.
             realm: The protection space named in challenges; the issuer by default.

@@ -1,6 +1,7 @@
 """StepUpGuard.for_oidc: an app in front of any OpenID issuer, with tokens of an emulated one."""
 
 from collections.abc import Callable, Iterator
+from inspect import signature
 from typing import Annotated, Any
 
 import pytest
@@ -23,7 +24,9 @@ from fastapi_stepup import (
     stepup_router,
 )
 from fastapi_stepup.errors import ConfigurationError
-from fastapi_stepup.testing import DescopeEmulator, OIDCIssuer
+from fastapi_stepup.testing import REMOVE, DescopeEmulator, OIDCIssuer
+from fastapi_stepup.tokens.jwk import VerificationKey, load_key
+from tests.support.token_factory import jwk
 
 ISSUER = "https://login.example"
 API = "https://api.example"
@@ -353,3 +356,14 @@ def test_issuers_that_cannot_be_looked_up(name: Any) -> None:
     """Metadata is asked for over https only."""
     with pytest.raises(ConfigurationError, match="issuer"):
         StepUpGuard.for_oidc(name, audience=API)
+
+
+@pytest.mark.parametrize("alg", ["RS256", "ES256", "ES384", "EdDSA"])
+def test_keys_need_no_algorithm(alg: str) -> None:
+    """Some issuers publish them without: the default has one algorithm for each type of key."""
+    default = signature(StepUpGuard.for_oidc).parameters["algorithms"].default
+
+    loaded = load_key(jwk(alg, alg=REMOVE), frozenset(default))
+
+    assert isinstance(loaded, VerificationKey)
+    assert loaded.alg == alg

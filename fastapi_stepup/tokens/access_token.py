@@ -167,7 +167,8 @@ def read_access_token(claims: Claims) -> Evidence:
 
 def _checked_reader(evidence: Any) -> EvidenceReader:
     """Return *evidence* so that a wrong answer is an error, and an odd value counts as unsaid."""
-    if not callable(evidence) or iscoroutinefunction(evidence):
+    called = getattr(evidence, "__call__", None)  # noqa: B004  # its type tells
+    if not callable(evidence) or iscoroutinefunction(evidence) or iscoroutinefunction(called):
         msg = f"evidence is a plain function of Claims that returns Evidence, not {evidence!r}."
         raise ConfigurationError(msg)
 

@@ -182,7 +182,9 @@ class RequireStepUp(RequireSession):
     With *when* it depends on the request. The condition is itself a dependency, so it takes what
     any dependency takes, the body included:
 
-    - It runs only for sessions. `False` lets a session pass as `RequireSession` does.
+    - It runs only for sessions. `False` lets a session pass as `RequireSession` does. So, as a
+      dependency of the whole app, it keeps helper routes from finishing where the session ran out:
+      put it on routes, or on routers of yours.
     - It answers `True` or `False`. Anything else is a `TypeError`, so 500, as is what it raises.
     - A body parameter of it has the name that the route gives the body. With another name FastAPI
       expects both inside one object. `install` and `StepUpRoute` find that at start-up.

@@ -322,6 +322,14 @@ async def reading_later(_: Claims) -> Evidence:
     return Evidence()
 
 
+class ReadingLater:
+    """The same, as an object."""
+
+    async def __call__(self, _: Claims) -> Evidence:
+        """Would have to be awaited."""
+        return Evidence()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -337,6 +345,7 @@ async def reading_later(_: Claims) -> Evidence:
         ({"audience": API, "require_claims": {"a": []}}, "at least one value"),
         ({"audience": API, "evidence": "acr"}, "evidence is a plain function"),
         ({"audience": API, "evidence": reading_later}, "evidence is a plain function"),
+        ({"audience": API, "evidence": ReadingLater()}, "evidence is a plain function"),
         ({"audience": API, "jwks_uri": "http://login.example/jwks"}, "jwks_uri must be"),
         ({"audience": API, "algorithms": ("HS256",)}, "algorithms is a tuple"),
         ({"audience": API, "leeway": 61}, "leeway"),

@@ -36,6 +36,7 @@ MARKS: Final = {
 # Packages of the extra `interop` that a place imports; without one it is skipped and says so.
 NEEDS: Final = {
     "browser/flow": ("playwright", "trustme"),
+    "browser/test_authorize.py": ("playwright",),
     "cli/test_recorded.py": ("sqlalchemy",),
     "contract/test_bank_app.py": ("sqlalchemy",),
     "contract/test_schemathesis.py": ("schemathesis",),
@@ -43,6 +44,7 @@ NEEDS: Final = {
     "examples/test_containers.py": ("yaml",),
     "examples/test_htmx.py": ("playwright",),
     "examples/test_observability.py": ("opentelemetry.sdk", "yaml"),
+    "examples/test_shop_flow.py": ("playwright", "trustme"),
     "examples/test_shop_in_chromium.py": ("playwright", "PIL"),
     "examples/test_swagger_ui.py": ("playwright",),
     "observability/test_opentelemetry.py": ("opentelemetry.sdk",),

@@ -63,7 +63,8 @@ class Stage:
 
     def environment(self, project: str) -> dict[str, str]:
         """Return the environment of an operator of *project*."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("DESCOPE_", "COV"))}
+        left_out = ("DESCOPE_", "COV", "COLUMNS", "LINES")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
         more = {"DESCOPE_BASE_URI": self.urls[project], "SHOP_DATABASE": str(self.database)}
         return inherited | more | {"TERM": "xterm-256color"}
 

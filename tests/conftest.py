@@ -15,6 +15,7 @@ HERE: Final = Path(__file__).parent
 # What a place needs or costs; single tests elsewhere carry marks of their own.
 MARKS: Final = {
     "browser": "browser",
+    "cli/test_recorded.py": "slow",
     "contract/test_schemathesis.py": "slow",
     "contract/test_servers.py": "servers",
     "examples": "slow",

@@ -31,7 +31,8 @@ def test_order_is_cancelled_after_the_dialog() -> None:
         page.set_default_timeout(10_000)
         page.route("**/*", answer)
         page.goto(str(app.http.base_url))
-        page.get_by_role("button", name="Sign in as Ann").click()
+        with page.expect_navigation():  # until HTMX is there
+            page.get_by_role("button", name="Sign in as Ann").click()
         page.get_by_role("button", name="Cancel order 7").click()
         dialog = page.get_by_role("dialog")
         expect(dialog.get_by_text("We sent a code")).to_be_visible()

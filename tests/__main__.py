@@ -15,7 +15,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 PYTHON: Final = sys.executable
 PYTEST: Final = ("-m", "pytest", "tests", "-q", "-n", "auto", "--dist", "worksteal", "-m")
-APART: Final = "not browser and not sdk and not slow"  # .ci/run runs these afterwards
+APART: Final = "not browser and not sdk and not slow and not alone"  # .ci/run runs these afterwards
 
 CHECKS: Final = {
     "format": (PYTHON, "-m", "ruff", "format", "--check"),

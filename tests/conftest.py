@@ -16,7 +16,7 @@ HERE: Final = Path(__file__).parent
 MARKS: Final = {
     "browser": "browser",
     "cli/test_recorded.py": "slow",
-    "contract/test_schemathesis.py": "slow",
+    "contract/test_schemathesis.py": "alone",
     "contract/test_servers.py": "servers",
     "examples": "slow",
     "examples/test_shop_in_chromium.py": "browser",

@@ -69,6 +69,16 @@ def test_readme_is_one_screen_a_question() -> None:
     assert "```sh" in lines[:10]
 
 
+def test_commands_need_nothing_but_python() -> None:
+    """Both run as they stand in a checkout, in an empty environment."""
+    install = "python3 -m venv .venv && .venv/bin/pip install -e '.[{}]' && .venv/bin/python -m {}"
+
+    assert blocks("sh") == [
+        install.format("demo", "examples.tee_hee_tees") + "\n",
+        install.format("dev", "tests") + "\n",
+    ]
+
+
 def test_links_are_absolute_and_lead_somewhere() -> None:
     """Each link works on PyPI too; those to the site and the repository are files here."""
     urls = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text("utf-8"))["project"]["urls"]

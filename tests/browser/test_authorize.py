@@ -65,6 +65,8 @@ class Visit:
 
     def press(self, button: str, login: str) -> None:
         """Press a button of the page, and sign in by *login* when the issuer asks."""
+        # The page's script asks the issuer for its metadata first, and `load` does not wait for it.
+        self.page.locator("output[data-ready]").wait_for(state="attached")
         if self.way == "popup":
             with self.page.expect_popup() as popup:
                 self.page.locator(f"#{button}").click()

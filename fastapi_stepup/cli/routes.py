@@ -41,7 +41,8 @@ def list_routes(target: str) -> Report:
                 "asks_step_up": route.asks_step_up,
                 "once": list(route.once),
                 "entry_points": [
-                    {"entry_point": kind, "asks": str(access)} for kind, access in route.doors
+                    {"entry_point": kind, "asks": str(access)}
+                    for kind, access in route.entry_points
                 ],
             }
             for route in listed
@@ -74,7 +75,7 @@ def _joined(by_guard: list[list[GuardedRoute]]) -> list[GuardedRoute]:
         for route in routes:
             for method in route.methods:
                 known = asked_at.setdefault((route.path, method), [])
-                known.extend(each for each in route.doors if each not in known)
+                known.extend(each for each in route.entry_points if each not in known)
     grouped: dict[tuple[str, tuple[tuple[EntryPoint, Asked], ...]], set[str]] = {}
     for (path, method), asked in asked_at.items():
         grouped.setdefault((path, tuple(asked)), set()).add(method)
@@ -86,8 +87,8 @@ def _joined(by_guard: list[list[GuardedRoute]]) -> list[GuardedRoute]:
 def _asked(route: GuardedRoute) -> str:
     if route.is_open:
         return "OPEN" if route.mutates else "open"
-    return ", ".join(dict.fromkeys(str(access) for _, access in route.doors))
+    return ", ".join(dict.fromkeys(str(access) for _, access in route.entry_points))
 
 
 def _entry_points(route: GuardedRoute) -> str:
-    return ", ".join(dict.fromkeys(kind for kind, _ in route.doors))
+    return ", ".join(dict.fromkeys(kind for kind, _ in route.entry_points))

@@ -64,7 +64,7 @@ def describe(
         (_openapi_path(route.path.removeprefix(prefix)), method.lower()): route
         for root in (app, *around)
         for owner, prefix, route in owned_routes(root, guard, alone=True)
-        if owner is app and any(asked != "public" for _, asked in route.doors)
+        if owner is app and any(asked != "public" for _, asked in route.entry_points)
         for method in route.methods
     }
     described = _unwrap_refusals(schema)
@@ -117,8 +117,10 @@ def _unwrap_refusals(schema: dict[str, Any]) -> bool:
 
 
 def _describe_operation(operation: dict[str, Any], route: GuardedRoute, guard: StepUpGuard) -> None:
-    conditional = [asked for _, asked in route.doors if isinstance(asked, Conditional)]
-    policies = [policy for _, asked in route.doors if (policy := policy_in(asked)) is not None]
+    conditional = [asked for _, asked in route.entry_points if isinstance(asked, Conditional)]
+    policies = [
+        policy for _, asked in route.entry_points if (policy := policy_in(asked)) is not None
+    ]
     if policies:
         operation[EXTENSION] = _extension(policies, guard)
     if conditional:

@@ -34,7 +34,7 @@ flat_routes: Final[Callable[[Iterable[Any]], Iterable[Any]]] = getattr(
 # Middlewares of a guard, each with the path that it sees as its root.
 Outer = tuple[tuple[StepUpMiddleware, str], ...]
 Guards = tuple[StepUpGuard, ...]
-Doors = tuple[tuple[EntryPoint, Asked], ...]
+EntryPoints = tuple[tuple[EntryPoint, Asked], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class GuardedRoute:
         path: The path template, prefixes of routers and mounts included.
         methods: HTTP methods; `WEBSOCKET` for a WebSocket route, `*` for a mounted app that
             cannot be looked into.
-        doors: The entry points that guard it, outermost first, each with what it asks for: a
+        entry_points: The entry points that guard it, outermost first, each with what it asks for: a
             policy, also for one use or with a condition (its text then ends in `once for payment`
             or `when over_limit`), or less. Helper
             routes that need no session (status, the page of an enchanted link) count as
@@ -54,12 +54,17 @@ class GuardedRoute:
 
     path: str
     methods: frozenset[str]
-    doors: Doors
+    entry_points: EntryPoints
+
+    @property
+    def doors(self) -> EntryPoints:
+        """The same as `entry_points`, by the name that it had first."""
+        return self.entry_points
 
     @property
     def is_open(self) -> bool:
         """True if no entry point of the guard is in front of it."""
-        return not self.doors
+        return not self.entry_points
 
     @property
     def mutates(self) -> bool:
@@ -69,15 +74,15 @@ class GuardedRoute:
     @property
     def asks_step_up(self) -> bool | Literal["sometimes"]:
         """True if one of its entry points asks for more than a session; a condition: sometimes."""
-        if any(isinstance(access, (StepUpPolicy, Once)) for _, access in self.doors):
+        if any(isinstance(access, (StepUpPolicy, Once)) for _, access in self.entry_points):
             return True
-        has_conditions = any(isinstance(access, Conditional) for _, access in self.doors)
+        has_conditions = any(isinstance(access, Conditional) for _, access in self.entry_points)
         return "sometimes" if has_conditions else False
 
     @property
     def once(self) -> tuple[str, ...]:
         """The purposes for which one step-up is good for one use here; usually none."""
-        purposes = (purpose_in(access) for _, access in self.doors)
+        purposes = (purpose_in(access) for _, access in self.entry_points)
         return tuple(dict.fromkeys(purpose for purpose in purposes if purpose is not None))
 
 
@@ -157,8 +162,8 @@ def _walk_route(route: Any, guards: Guards, prefix: str, outer: Outer) -> Iterat
     while isinstance(inner, StepUpMiddleware):
         outer += _standing(inner, guards, prefix)
         inner = inner.app
-    doors = dict.fromkeys((*_decorated(route, guards), *_dependencies(route, guards)))
-    yield from _grouped(prefix + route.path, _methods(route), outer, tuple(doors))
+    entry_points = dict.fromkeys((*_decorated(route, guards), *_dependencies(route, guards)))
+    yield from _grouped(prefix + route.path, _methods(route), outer, tuple(entry_points))
 
 
 def _standing(middleware: StepUpMiddleware, guards: Guards, prefix: str) -> Outer:
@@ -176,20 +181,20 @@ def _methods(route: Any) -> set[str]:
 
 
 def _grouped(
-    path: str, methods: Iterable[str], outer: Outer, inner: Doors
+    path: str, methods: Iterable[str], outer: Outer, inner: EntryPoints
 ) -> Iterator[GuardedRoute]:
     """Yield a route once for each group of its methods that is guarded alike."""
-    groups: dict[Doors, set[str]] = {}
+    groups: dict[EntryPoints, set[str]] = {}
     for method in sorted(methods):
-        doors: dict[tuple[EntryPoint, Asked], None] = {}
+        entry_points: dict[tuple[EntryPoint, Asked], None] = {}
         for middleware, prefix in outer:
-            doors.update(dict.fromkeys(_asked(middleware, prefix, path, method)))
-        groups.setdefault((*doors, *inner), set()).add(method)
+            entry_points.update(dict.fromkeys(_asked(middleware, prefix, path, method)))
+        groups.setdefault((*entry_points, *inner), set()).add(method)
     for group, members in groups.items():
         yield GuardedRoute(path, frozenset(members), group)
 
 
-def _asked(middleware: StepUpMiddleware, prefix: str, path: str, method: str) -> Doors:
+def _asked(middleware: StepUpMiddleware, prefix: str, path: str, method: str) -> EntryPoints:
     """Return what a middleware asks of a route, nothing if it opens any part of it."""
     methods: Iterable[str | None] = (method,)
     if method == WEBSOCKET:

@@ -285,8 +285,10 @@ def test_inventory_says_when(guard: StepUpGuard) -> None:
     app.get("/session", dependencies=[Depends(RequireSession(guard))])(lambda: 1)
     routes = {route.path: route for route in guarded_routes(app, guard)}
 
-    door = next(asked for _, asked in routes["/transfers"].doors if asked != "session")
-    assert str(door) == f"{RECENT} when over_limit"
+    entry_point = next(
+        asked for _, asked in routes["/transfers"].entry_points if asked != "session"
+    )
+    assert str(entry_point) == f"{RECENT} when over_limit"
     asks = [routes[path].asks_step_up for path in ("/transfers", "/plain", "/session")]
     assert asks == ["sometimes", True, False]
 

@@ -266,9 +266,11 @@ def test_inventory_and_schema_say_once(ann: OneTime) -> None:
         ("transfer",),
         (),
     ]
-    assert [str(asked) for _, asked in routes["/pay"].doors] == ["step-up ≤5m once for pay"]
+    assert [str(asked) for _, asked in routes["/pay"].entry_points] == ["step-up ≤5m once for pay"]
     assert [routes[p].asks_step_up for p in ("/pay", "/transfer")] == [True, "sometimes"]
-    assert str(routes["/transfer"].doors[0][1]).startswith("step-up ≤5m once for transfer when <")
+    assert str(routes["/transfer"].entry_points[0][1]).startswith(
+        "step-up ≤5m once for transfer when <"
+    )
 
     operations = {path: each["post"] for path, each in app.openapi()["paths"].items()}
     assert operations["/pay"]["x-step-up"] == {"stepped_up": True, "max_age": 300, "once": ["pay"]}

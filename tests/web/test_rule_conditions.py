@@ -151,7 +151,7 @@ def test_inventory_and_schema_say_when(guard: StepUpGuard) -> None:
     app = behind(guard, StepUpRule("/pay", RECENT, when=from_abroad))
     route = next(each for each in guarded_routes(app, guard) if each.path == "/pay")
 
-    assert [str(asked) for _, asked in route.doors] == [f"{RECENT} when from_abroad"]
+    assert [str(asked) for _, asked in route.entry_points] == [f"{RECENT} when from_abroad"]
     assert route.asks_step_up == "sometimes"
     extension = app.openapi()["paths"]["/pay"]["post"]["x-step-up"]
     assert extension == {"stepped_up": True, "max_age": 300, "conditional": True}

@@ -37,7 +37,7 @@ class PageAccess:
     async def visitor(self, connection: HTTPConnection) -> Claims | None:
         """Return the claims of the session, or `None` without one: browsing is open to all."""
         try:
-            # Nobody is refused here, so metrics and audit trail need not say so.
+            # No visitor is refused here, so metrics and audit trail need not say so.
             return await self.guard.authorize(connection, entry_point=None)
         except errors.StepUpError:
             return None

@@ -52,7 +52,7 @@ class GuardedApp:
         """Return what routes ask, conditions left out, each with these routes in words."""
         asked: dict[StepUpPolicy, list[str]] = {}
         for route in self.routes:
-            for _, access in route.doors:
+            for _, access in route.entry_points:
                 policy = policy_in(access)
                 if policy is not None:
                     asked.setdefault(policy, []).append(in_words(route))
@@ -103,7 +103,7 @@ def _unmet(seen: GuardedApp) -> Iterator[Finding]:
 
 
 def _unreachable(seen: GuardedApp, app: Starlette, guards: list[StepUpGuard]) -> Iterator[Finding]:
-    """Helper routes and scripts behind a step-up, which then nobody can begin."""
+    """Helper routes and scripts behind a step-up: then no user can begin one."""
     helpers = tuple(
         route.path for route in _routes(app) if any(each.has(route) for each in seen.mounted)
     )
@@ -156,7 +156,7 @@ def _ages(seen: GuardedApp) -> Iterator[Finding]:
 def _conditions(seen: GuardedApp) -> Iterator[Finding]:
     for route in seen.routes:
         if route.asks_step_up == "sometimes":
-            asked = [access for _, access in route.doors if isinstance(access, Conditional)]
+            asked = [access for _, access in route.entry_points if isinstance(access, Conditional)]
             yield Finding(
                 "conditions",
                 "look",
@@ -166,7 +166,7 @@ def _conditions(seen: GuardedApp) -> Iterator[Finding]:
 
 
 def _redirect_uris(seen: GuardedApp) -> Iterator[Finding]:
-    """Pages that links lead back to, but nobody can open."""
+    """Pages that links lead back to, but no browser can open."""
     served = {route.path for route in seen.routes if route.methods & SAFE_METHODS}
     for uri in dict.fromkeys(uri for each in seen.mounted for uri in each.redirect_uris):
         parts = urlsplit(uri)

@@ -227,7 +227,7 @@ class _AnyOfRefusals(Refusals):
 
 
 def chosen(guards: Iterable[StepUpGuard], token: Any) -> StepUpGuard | None:
-    """Return the guard whose issuer *token* names, which nobody has verified."""
+    """Return the guard whose issuer *token* names. The token is not verified yet."""
     issuer = _issuer_in(token)
     if issuer is None:
         return None

@@ -65,8 +65,8 @@ class OneTimeStore(Protocol):
         Args:
             key: The step-up and its purpose.
             holder: Names the request.
-            spent: True if the key is used from now on, whoever holds it; False if it is free again,
-                unless another holds it or it is used.
+            spent: True if the key is used from now on, even if another holds it. False if it is
+                free again, unless another holds it or it is used.
             keep: Seconds for which a used key must be remembered.
         """
         ...
@@ -77,7 +77,7 @@ class OneTimeStore(Protocol):
 
 
 class StoreIsFull(Exception):
-    """There is no room for another key. None is dropped that may still be asked for."""
+    """The store is full. No key is dropped that may still be asked for."""
 
 
 class MemoryStore:
@@ -105,7 +105,7 @@ class MemoryStore:
         """Hold *key* for *holder*; see `OneTimeStore.hold`.
 
         Raises:
-            StoreIsFull: There is no room.
+            StoreIsFull: The store is full.
         """
         now = self._clock()
         with self._lock:
@@ -119,7 +119,7 @@ class MemoryStore:
         """End the hold of *holder*; see `OneTimeStore.settle`.
 
         Raises:
-            StoreIsFull: There is no room.
+            StoreIsFull: The store is full.
         """
         now = self._clock()
         with self._lock:

@@ -87,7 +87,7 @@ class Counters:
             if len(shard) >= self._shard_size:
                 return self._hit_sketch(key, amount, window, now)
             if hits is None:
-                # Its earlier hits may be in the sketch, from before the shard had room again.
+                # Its earlier hits may be in the sketch, from before the shard had a free place.
                 sketch = self._sketches.get((amount, window))
                 hits = b"" if sketch is None else sketch.hits(key, now)
             left = _within(hits, now)

@@ -129,7 +129,7 @@ def test_choices(members: dict[str, Any], choices: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("methods", [["email", "totp"], []], ids=["offered", "nothing-offered"])
 def test_challenge_that_no_method_can_meet_says_so(methods: list[str]) -> None:
-    """Nothing is sent and nobody is asked: another round would end in the same refusal."""
+    """Nothing is sent and the user is not asked: another round would end in the same refusal."""
     body = problem(amr=["webauthn"]) | {"step_up": OTP | {"methods": methods}}
     server = Server({"/pay": lambda _: refused(body)})
 

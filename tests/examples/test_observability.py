@@ -173,7 +173,7 @@ def an_hour(hour: Hour, tmp_path: Path) -> None:
     # An account is closed once.
     assert shop.call("/close-account").status_code == 200
     assert shop.call("/close-account").status_code == 401
-    # Somebody guesses until the limit is reached.
+    # An attacker guesses until the limit is reached.
     guess = {"delivery": "email", "code": "000000"}
     assert [shop.call("/step-up/otp/verify", guess).status_code for _ in range(9)][-1] == 429
     # Others come with old step-ups, and with tokens of their own making.

@@ -245,7 +245,7 @@ def test_report_only_is_recorded_as_such(path: str, heard: Heard) -> None:
 
 
 def test_report_only_middleware_records_a_caller_without_a_session(heard: Heard) -> None:
-    """It refuses nobody, and says so once."""
+    """It refuses no request, and says so once."""
     guard = heard.guard(report_only=True)
     with DescopeEmulator(PROJECT).attach(guard):
         assert TestClient(app_of(guard)).post("/middleware").status_code == 200

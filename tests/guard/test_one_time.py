@@ -219,7 +219,7 @@ class SlowStore(MemoryStore):
 
 @pytest.mark.anyio
 async def test_client_that_goes_while_it_is_held_gives_it_back() -> None:
-    """The store may hold it by then, though nobody was told."""
+    """The store may hold it by then, though no answer came."""
     with OneTime() as ann:
         store = SlowStore(5, 0.01)
         guard = StepUpGuard.for_descope(PROJECT, one_time=store)

@@ -61,7 +61,7 @@ async def test_one_holder_at_a_time(store: OneTimeStore) -> None:
 
 @pytest.mark.anyio
 async def test_what_is_used_stays_used(store: OneTimeStore) -> None:
-    """For the time it must be remembered, whoever asks, and whatever is given back later."""
+    """For the time it must be remembered, by any holder, and whatever is given back later."""
     key = fresh()
     await store.hold(key, "a", lease=60)
 
@@ -129,7 +129,7 @@ class Ticking:
 
 @pytest.mark.anyio
 async def test_memory_is_bounded_and_drops_nothing_that_counts() -> None:
-    """When it is full of what still counts, it refuses; what has ended makes room."""
+    """When it is full of what still counts, it refuses; what has ended frees its place."""
     clock = Ticking()
     store = MemoryStore(size=4, clock=clock)
     for number in range(4):

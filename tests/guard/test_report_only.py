@@ -185,7 +185,7 @@ def test_the_log_has_no_token(
 
 @pytest.mark.anyio
 async def test_guard_that_enforces_refuses(descope: DescopeEmulator) -> None:
-    """An entry point that owes nobody claims refuses all the same."""
+    """An entry point that owes the handler no claims refuses all the same."""
     guard, ann = StepUpGuard.for_descope(PROJECT), descope.step_up(ANN, age=100)
 
     with descope.attach(guard):

@@ -73,7 +73,7 @@ def test_policies_are_joined_with_policies_only(
 
 
 def test_empty_alternative_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    """It makes all others pointless, which nobody means."""
+    """It makes all others pointless, which is never meant."""
     with caplog.at_level(logging.WARNING, "fastapi_stepup"):
         assert StepUpPolicy(amr="totp") | StepUpPolicy() == StepUpPolicy()
 
@@ -82,7 +82,7 @@ def test_empty_alternative_is_warned_of(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_combined_policy_says_where_its_parts_are() -> None:
-    """It has no one `max_age`, and an attribute of nobody stays unknown."""
+    """It has no one `max_age`, and an attribute that does not exist stays unknown."""
     combined: Any = StepUpPolicy(max_age=60) | StepUpPolicy(amr="totp")
 
     with pytest.raises(AttributeError, match=r"2 alternatives, read \.alternatives"):

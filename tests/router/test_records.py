@@ -186,7 +186,7 @@ def test_challenged_request_has_its_own_records(heard: Heard) -> None:
 
 
 def test_status_that_finds_no_session_is_no_refusal(heard: Heard) -> None:
-    """The route answers everybody."""
+    """The route answers without a session."""
     with signed_in(heard.guard) as ann:
         assert TestClient(ann.client.app).get("/step-up/status").status_code == 200
 

@@ -43,7 +43,7 @@ def stack(pages: Path) -> Iterator[Stack]:
 
 @pytest.fixture(params=PATHS)
 def visit(stack: Stack, chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    """A phone on one of the two pages, with nobody signed in; no other host may be asked for."""
+    """A phone on one of the two pages, before any sign-in; no other host may be asked for."""
     stack.emulator.reset()
     stack.emulator.create_user(ANN, name="Ann", phone="+15550100012")
     with chromium.new_context(viewport={"width": 390, "height": 844}) as context:

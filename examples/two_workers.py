@@ -68,7 +68,7 @@ def redis_server(folder: str) -> Iterator[str]:
     path = f"{folder}/redis.sock"
     quiet = ["--port", "0", "--save", "", "--dir", folder, "--loglevel", "warning"]
     command = [program, "--unixsocket", path, *quiet]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  # ours
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  # fixed arguments
     try:
         client = redis.Redis(unix_socket_path=path)
         for _ in range(100):

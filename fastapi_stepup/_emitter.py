@@ -40,7 +40,7 @@ class Hooks(Generic[Item]):
     def __init__(self, hooks: object = None) -> None:
         given = hooks if isinstance(hooks, (list, tuple)) else () if hooks is None else (hooks,)
         for hook in given:
-            called = getattr(hook, "__call__", None)  # noqa: B004  # its type tells
+            called = getattr(hook, "__call__", None)  # noqa: B004  # to see whether it is async
             if not callable(hook) or iscoroutinefunction(hook) or iscoroutinefunction(called):
                 msg = (
                     f"{self.option} takes a plain function of one argument, or a list of such; "

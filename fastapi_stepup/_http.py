@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -231,7 +232,7 @@ async def _read(reply: httpx.Response, max_body: int) -> bytes:
 
 def status_reason(status: int) -> FailureReason:
     """Return the reason of a failure by an HTTP status other than 200."""
-    if status == 429:  # noqa: PLR2004
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         return FailureReason.THROTTLED
     by_class = {
         3: FailureReason.REDIRECT,

@@ -39,7 +39,7 @@ def _finite(text: str) -> float:
 # The scanner of a decoder in C; `raw_decode` around it takes longer than a small object.
 _scan: Final[Callable[[str, int], tuple[Any, int]]] = json.JSONDecoder(
     object_pairs_hook=_without_duplicates, parse_constant=_reject_constant, parse_float=_finite
-).scan_once  # type: ignore[attr-defined]
+).scan_once  # type: ignore[attr-defined]  # typeshed leaves it out
 
 
 def parse_object(data: bytes) -> dict[str, Any] | None:

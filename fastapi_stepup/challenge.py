@@ -175,7 +175,7 @@ class Challenge:
         return hash((self.scheme, frozenset(self.params.items()), self.token68))
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return type(self)._restored, (self.scheme, dict(self.params), self.token68)  # noqa: SLF001  # own class
+        return self._restored, (self.scheme, dict(self.params), self.token68)
 
     @classmethod
     def _restored(cls, scheme: str, params: dict[str, str], token68: str | None) -> Self:

@@ -27,7 +27,7 @@ def main() -> None:
         if npm is None:
             sys.exit("The pages are not built yet, and npm, which builds them, is not there.")
         for step in (["ci", "--no-audit", "--no-fund"], ["run", "build"]):
-            subprocess.run([npm, *step, "--prefix", str(HERE)], check=True)  # noqa: S603 - our own
+            subprocess.run([npm, *step, "--prefix", str(HERE)], check=True)  # noqa: S603  # fixed arguments
     with ExitStack() as stack:
         project_id, url = os.environ.get("DESCOPE_PROJECT_ID"), None
         if not project_id:

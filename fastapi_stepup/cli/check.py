@@ -20,6 +20,7 @@ from fastapi_stepup.errors import ConfigurationError, FailureReason, KeysUnavail
 from fastapi_stepup.guard.guard import StepUpGuard
 
 _SLOW: Final = 1.0
+_LISTED: Final = 5
 _ADVICE: Final[dict[FailureReason, str]] = {
     FailureReason.CONNECT: "The host cannot be reached: check network, proxy and DESCOPE_BASE_URI.",
     FailureReason.TIMEOUT: "The host is too slow or does not answer: check network and proxy.",
@@ -178,5 +179,5 @@ def _routes(app: Starlette, guards: list[StepUpGuard]) -> Finding:
     )
     if not open_ones:
         return Finding("routes", "good", "No open route changes state.")
-    listed = ", ".join(open_ones[:5]) + (" …" if len(open_ones) > 5 else "")  # noqa: PLR2004
+    listed = ", ".join(open_ones[:_LISTED]) + (" …" if len(open_ones) > _LISTED else "")
     return Finding("routes", "look", f"Open routes change state: {listed}")

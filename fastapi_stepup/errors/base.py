@@ -72,7 +72,7 @@ class StepUpError(HTTPException):
         self.members = members
         self.realm = realm
         self.problem = Problem()
-        super().__init__(self.status, detail=self.problem)  # type: ignore[arg-type]
+        super().__init__(self.status, detail=self.problem)  # type: ignore[arg-type]  # FastAPI's takes any
         self.bind(realm=realm)
 
     def bind(

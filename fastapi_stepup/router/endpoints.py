@@ -45,7 +45,7 @@ class NoStoreRoute(APIRoute):
     frame behind, and no error reporter sends the request's body along.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]  # a function of any kind there
         """Wrap FastAPI's handler."""
         handler = super().get_route_handler()
 
@@ -114,7 +114,7 @@ class SessionOrRefusal(RequireSession):
 
     _entry_point = None
 
-    async def __call__(self, connection: HTTPConnection) -> Claims | StepUpError:  # type: ignore[override]
+    async def __call__(self, connection: HTTPConnection) -> Claims | StepUpError:  # type: ignore[override]  # the router alone uses it
         """Authorize *connection*; FastAPI calls this."""
         try:
             return await super().__call__(connection)

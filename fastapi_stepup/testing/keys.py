@@ -206,7 +206,7 @@ def compact_jws(header: Mapping[str, object], claims: Mapping[str, object], key:
     algorithm = named if isinstance(named, str) and named in _ALGORITHMS else "RS256"
     message = signing_input.encode()
     if isinstance(key, SigningKey):
-        key = key.public_pem if algorithm.startswith("HS") else key._pair  # noqa: SLF001
+        key = key.public_pem if algorithm.startswith("HS") else key._pair  # noqa: SLF001  # of this module
     signature: bytes = _ALGORITHMS[algorithm].sign(message, key)
     return f"{signing_input}.{_base64url(signature)}"
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 from fastapi_stepup._json import parse_object
+from fastapi_stepup._options import integer
 from fastapi_stepup.errors import ConfigurationError, RejectReason
 from fastapi_stepup.tokens.rejected import Rejected
 
@@ -25,6 +26,7 @@ ASYMMETRIC_ALGORITHMS: Final = frozenset(
     | {"ES256", "ES384", "ES512", "ES256K", "EdDSA"}
 )
 
+_SEGMENTS: Final = 3
 _KID: Final = re.compile(r"[!-~]+")
 _TYPE: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]+")
 _TYPE_PREFIX: Final = "application/"
@@ -97,10 +99,7 @@ class JWSParser:
     ) -> None:
         self.algorithms: frozenset[str] = allowed_algorithms(algorithms)
         self.types: frozenset[str] = _allowed_types(types)
-        if type(max_size) is not int or not 1024 <= max_size <= 64 * 1024:  # noqa: PLR2004
-            msg = "max_token_size is a number of characters from 1024 to 65536."
-            raise ConfigurationError(msg)
-        self.max_size = max_size
+        self.max_size: int = integer("max_token_size", max_size, 1024, 64 * 1024)
         self._headers: dict[bytes, Header] = {}
 
     def parse(self, token: str) -> CompactJWS:
@@ -116,8 +115,8 @@ class JWSParser:
         if not token.isascii():
             raise Rejected(RejectReason.MALFORMED)
         data = token.encode("ascii")
-        segments = data.split(b".", 3)
-        if len(segments) != 3:  # noqa: PLR2004
+        segments = data.split(b".", _SEGMENTS)
+        if len(segments) != _SEGMENTS:
             raise Rejected(RejectReason.MALFORMED)
         first, second, third = segments
         header = self._headers.get(first) or self._header(first)

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 MIN_RSA_BITS: Final = 2048
 MAX_RSA_BITS: Final = 8192
+MIN_RSA_EXPONENT: Final = 3
 MAX_RSA_EXPONENT: Final = 2**32
 
 _SMALL: Final = 4096  # factors below it are found by division
@@ -81,7 +82,7 @@ def rsa_weakness(modulus: int, exponent: int) -> str | None:
     """
     if not MIN_RSA_BITS <= modulus.bit_length() <= MAX_RSA_BITS:
         return "rsa_size"
-    if exponent % 2 == 0 or not 3 <= exponent < MAX_RSA_EXPONENT:  # noqa: PLR2004
+    if exponent % 2 == 0 or not MIN_RSA_EXPONENT <= exponent < MAX_RSA_EXPONENT:
         return "rsa_exponent"
     return _modulus_weakness(modulus)
 

@@ -211,11 +211,11 @@ def _spending_on_accept(websocket: WebSocket, guard: StepUpGuard, hold: Hold) ->
             await guard.settle(websocket, hold, spent=True)
         await send(message)
 
-    websocket.send = sending  # type: ignore[method-assign]
+    websocket.send = sending  # type: ignore[method-assign]  # Starlette has no other place to see it
     try:
         yield
     finally:
-        websocket.send = send  # type: ignore[method-assign]
+        websocket.send = send  # type: ignore[method-assign]  # as it was
 
 
 @dataclass(slots=True)

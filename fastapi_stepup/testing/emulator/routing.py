@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,6 +20,7 @@ from fastapi_stepup.testing.emulator.errors import (
 from fastapi_stepup.testing.emulator.models import Call
 from fastapi_stepup.testing.emulator.project import Project
 
+_DOTS_OF_A_JWT: Final = 2
 Handler: TypeAlias = Callable[[Call], Mapping[str, object] | list[object]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -30,7 +31,7 @@ def endpoint(project: Project, handler: Handler) -> Endpoint:
     async def answer(request: Request) -> Response:
         secrets = bearer_secrets(request.headers.get("authorization", ""), project.project_id)
         # Only a JWT has two dots: where it is left out, an auth management key may come first.
-        jwts = [secret for secret in secrets if secret.count(".") == 2]  # noqa: PLR2004
+        jwts = [secret for secret in secrets if secret.count(".") == _DOTS_OF_A_JWT]
         token = jwts[0] if jwts else project.responses.refresh_cookie(request)
         call = Call(
             request.path_params,

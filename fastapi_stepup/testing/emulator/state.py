@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import (
@@ -17,6 +17,9 @@ from fastapi_stepup.testing.emulator.project import Project
 from fastapi_stepup.testing.emulator.sessions import Session
 from fastapi_stepup.testing.emulator.users import User
 from fastapi_stepup.testing.keys import SigningKey
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _OF_A_USER: Final = ("authenticator", "passkeys", "on_rename")
 _OF_A_SESSION: Final = ("user", "key")
@@ -56,8 +59,8 @@ def imported(project: Project, state: Mapping[str, Any]) -> None:
         raise ValueError(f"The state cannot be read: {error!r}.") from None
 
 
-def _members(value: object, left_out: tuple[str, ...]) -> dict[str, Any]:
-    names = [field.name for field in fields(value) if field.name not in left_out]  # type: ignore[arg-type]
+def _members(value: "DataclassInstance", left_out: tuple[str, ...]) -> dict[str, Any]:
+    names = [field.name for field in fields(value) if field.name not in left_out]
     return {name: getattr(value, name) for name in names}
 
 

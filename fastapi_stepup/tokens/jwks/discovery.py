@@ -1,6 +1,7 @@
 """Discovery: where an issuer's key set is, as its metadata says (RFC 8414, OpenID Connect)."""
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -112,7 +113,7 @@ class Discovery:
             reply = await self._http.send(
                 HTTPRequest("GET", address), deadline=deadline - anyio.current_time()
             )
-            if reply.status == 200:  # noqa: PLR2004
+            if reply.status == HTTPStatus.OK:
                 return self._jwks_uri(reply.json_object())
             failure = HTTPFailure(status_reason(reply.status))
             if failure.reason is not FailureReason.CLIENT_ERROR:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ from fastapi_stepup.tokens.jwks.event_loops import (
 from fastapi_stepup.tokens.jwks.freshness import entity_tag, is_same_entity_tag, lifetime
 from fastapi_stepup.tokens.jwks.state import KeySetState, Sent, Snapshot
 
+_SERVER_ERROR: Final = HTTPStatus.INTERNAL_SERVER_ERROR
+_TOO_MANY: Final = HTTPStatus.TOO_MANY_REQUESTS
 _RETRY_PAUSE: Final = (0.05, 0.25)
 _RETRYABLE: Final = frozenset(
     {FailureReason.CONNECT, FailureReason.TIMEOUT, FailureReason.TRANSPORT}
@@ -263,14 +266,14 @@ class Refresher:
     def _apply(self, refresh: _Refresh, reply: HTTPResponse) -> None:
         """Put the set of *reply* in force, or count the reply as a failed fetch."""
         base, etag = refresh.base, refresh.etag
-        if reply.status == 304 and base is not None and etag is not None:  # noqa: PLR2004
+        if reply.status == HTTPStatus.NOT_MODIFIED and base is not None and etag is not None:
             if not is_same_entity_tag(reply.headers.get("etag", etag), etag):
                 # This server's 304 cannot be relied on.
                 self._state.forget_etag(base)
                 raise HTTPFailure(FailureReason.NOT_MODIFIED)
             self._publish(refresh, reply, base.keys, etag)
             return
-        if reply.status != 200:  # noqa: PLR2004
+        if reply.status != HTTPStatus.OK:
             asked = retry_after(reply, now=self._state.wall())
             raise HTTPFailure(status_reason(reply.status), retry_after=asked)
         keys, skipped = usable_keys(reply.json_object().get("keys"), self._algorithms)
@@ -318,5 +321,5 @@ def _is_passing(reply: HTTPResponse | HTTPFailure, *, now: float) -> bool:
     """Return whether a failure may be over in a moment, and the server did not ask to wait."""
     if isinstance(reply, HTTPFailure):
         return reply.reason in _RETRYABLE
-    busy = reply.status >= 500 or reply.status == 429  # noqa: PLR2004
+    busy = reply.status >= _SERVER_ERROR or reply.status == _TOO_MANY
     return busy and retry_after(reply, now=now) is None

@@ -10,16 +10,16 @@ from typing import Final, TextIO
 
 from starlette.types import ASGIApp
 
-from fastapi_stepup.testing.emulator.browser_access import is_loopback
 from fastapi_stepup.testing.emulator.emulator import DEFAULT_PROJECT_ID, DescopeEmulator
 from fastapi_stepup.testing.emulator.files import StateFile, seed
 from fastapi_stepup.testing.server import UvicornMissing, server_for, url_of
+from fastapi_stepup.web.host_names import is_local_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve an emulator from the command line and return the exit code."""
     options = _parser().parse_args(arguments)
-    if not is_loopback(options.host) and not options.expose:
+    if not is_local_name(options.host) and not options.expose:
         _say(f"{_EXPOSED.format(host=options.host)} Pass --expose if you mean it.", to=sys.stderr)
         return 2
     try:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UvicornMissing, ValueError, OSError) as error:
         _say(f"The emulator did not start: {error}", to=sys.stderr)
         return 1
-    if not is_loopback(options.host):
+    if not is_local_name(options.host):
         _say(f"WARNING: {_EXPOSED.format(host=options.host)}", to=sys.stderr)
     with listener:
         _say(_READY.format(project_id=emulator.project_id, url=url_of(listener)))

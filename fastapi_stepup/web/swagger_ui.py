@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from html import escape
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from starlette._utils import get_route_path
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastapi_stepup._json import parse_object
-from fastapi_stepup._urls import is_loopback
 from fastapi_stepup.browser.assets import respond_docs_script
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.guard.guard import StepUpGuard
@@ -21,6 +19,7 @@ from fastapi_stepup.guard.paths import of_this_host
 from fastapi_stepup.providers.descope.client import DescopeClient
 from fastapi_stepup.providers.descope.emulated import is_emulated, sign_in_on_emulator
 from fastapi_stepup.web.dependencies import SCHEME_NAME
+from fastapi_stepup.web.host_names import hostname_in, is_local_name, is_rebound
 
 _MAX_BODY: Final = 4096
 _NONCE: Final = re.compile(r"'nonce-([A-Za-z0-9+/_=-]+)'")
@@ -137,28 +136,16 @@ class DocsLayer:
 
 
 def _is_foreign(request: Request) -> bool:
-    """Return whether a page of another site sends *request*, as far as the browser says.
-
-    Also where its name was changed to this machine's address (DNS rebinding): the page is then of
-    the same origin, and a loopback socket is asked under a foreign name.
-    """
-    host = request.headers.get("host", "")
-    server = (request.scope.get("server") or ("",))[0]
-    if is_loopback(server) and not is_loopback(_hostname(f"//{host}")):
+    """Return whether a page of another site sends *request*, as far as the browser says."""
+    if is_rebound(request.scope):
         return True
     origin = request.headers.get("origin")
     site = request.headers.get("sec-fetch-site")
     if site is not None or origin is None:
         return site not in {None, "same-origin"}
     # A proxy for development may have changed the host.
-    return origin.partition("://")[2] != host and not is_loopback(_hostname(origin))
-
-
-def _hostname(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+    host = request.headers.get("host", "")
+    return origin.partition("://")[2] != host and not is_local_name(hostname_in(origin))
 
 
 class Page:

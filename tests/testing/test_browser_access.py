@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from fastapi_stepup.testing import DescopeEmulator
-from fastapi_stepup.testing.emulator.browser_access import is_foreign, is_loopback
+from fastapi_stepup.testing.emulator.browser_access import is_foreign
+from fastapi_stepup.web.host_names import is_local_name
 from tests.testing.conftest import Caller
 
 
@@ -71,13 +72,13 @@ def test_exposed_emulator_takes_its_own_page() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "a.localhost"])
 def test_loopback_is_known(host: str) -> None:
     """Addresses and names of this machine."""
-    assert is_loopback(host)
+    assert is_local_name(host)
 
 
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "192.168.0.1", "example.com", "localhost.com"])
 def test_other_hosts_are_no_loopback(host: str) -> None:
     """Addresses and names that may be another machine's."""
-    assert not is_loopback(host)
+    assert not is_local_name(host)
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import time
 from asyncio import CancelledError
 from collections.abc import Callable
-from inspect import iscoroutinefunction
 from types import CoroutineType
 from typing import ClassVar, Final, Generic, TypeVar
 
 from fastapi_stepup._log import logger
+from fastapi_stepup._options import is_plain_function
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.events import AuditRecord, Event
 
@@ -40,8 +40,7 @@ class Hooks(Generic[Item]):
     def __init__(self, hooks: object = None) -> None:
         given = hooks if isinstance(hooks, (list, tuple)) else () if hooks is None else (hooks,)
         for hook in given:
-            called = getattr(hook, "__call__", None)  # noqa: B004  # to see whether it is async
-            if not callable(hook) or iscoroutinefunction(hook) or iscoroutinefunction(called):
+            if not is_plain_function(hook):
                 msg = (
                     f"{self.option} takes a plain function of one argument, or a list of such; "
                     "it is called in line."

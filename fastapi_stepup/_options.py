@@ -9,6 +9,8 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
+from starlette._utils import is_async_callable
+
 from fastapi_stepup._log import logger
 from fastapi_stepup.errors import ConfigurationError
 
@@ -80,6 +82,11 @@ def integer(name: str, value: Any, low: int, high: int) -> int:
         msg = f"{name} is a whole number from {low} to {high}, not {value!r}."
         raise ConfigurationError(msg)
     return value
+
+
+def is_plain_function(value: object) -> bool:
+    """Return whether *value* can be called, and answers at once: a coroutine is not awaited."""
+    return callable(value) and not is_async_callable(value)
 
 
 def flag(name: str, value: Any) -> bool:

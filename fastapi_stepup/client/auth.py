@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
+from fastapi_stepup._options import is_plain_function
 from fastapi_stepup._secret import Secret
 from fastapi_stepup.client.challenge import Origin, is_refusal, origin_of
 from fastapi_stepup.client.errors import StepUpFailed
@@ -186,7 +187,7 @@ class StepUpAuth(AuthBase):
         return self._checked(question, _Given(self._callback(question)))
 
     async def _ask_async(self, question: StepUpQuestion | AuthorizationRequest) -> Any:
-        if _is_asynchronous(self._callback):
+        if not is_plain_function(self._callback):
             given = _Given(self._callback(question))
         else:
             given = await anyio.to_thread.run_sync(lambda: _Given(self._callback(question)))
@@ -233,11 +234,6 @@ def _code(given: _Given) -> Secret:
     msg = f"The prompt must return the code as text, or None; it returned {kind}."
     msg += " An asynchronous prompt needs an httpx.AsyncClient."
     raise TypeError(msg)
-
-
-def _is_asynchronous(callback: Any) -> bool:
-    call = type(callback).__call__
-    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(call)
 
 
 async def _end_of(running: RunningStepUp) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from fastapi_stepup import _options
@@ -167,8 +166,7 @@ def read_access_token(claims: Claims) -> Evidence:
 
 def _checked_reader(evidence: Any) -> EvidenceReader:
     """Return *evidence* so that a wrong answer is an error, and an odd value counts as unsaid."""
-    called = getattr(evidence, "__call__", None)  # noqa: B004  # its type tells
-    if not callable(evidence) or iscoroutinefunction(evidence) or iscoroutinefunction(called):
+    if not _options.is_plain_function(evidence):
         msg = f"evidence is a plain function of Claims that returns Evidence, not {evidence!r}."
         raise ConfigurationError(msg)
 

@@ -87,7 +87,7 @@ class AnyOfGuards(StepUpGuard):
         )
 
     @property
-    def members(self) -> tuple[StepUpGuard, ...]:
+    def members(self) -> tuple[StepUpGuard, ...]:  # type: ignore[override]  # others than itself
         """The guards that it stands for."""
         return self._members
 

@@ -5,6 +5,7 @@ Longer than other modules: the ways in (`authorize`, `once`, `recheck`) share th
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Self
 
 from starlette.exceptions import WebSocketException
 from starlette.requests import HTTPConnection
@@ -66,7 +67,7 @@ class Authorization(SetOnce):
     _lint: MaxAgeLint
 
     @property
-    def members(self) -> "tuple[Authorization, ...]":
+    def members(self) -> tuple[Self, ...]:
         """The guards that it stands for: itself, unless `any_of` made it."""
         return (self,)
 
@@ -279,7 +280,7 @@ class Authorization(SetOnce):
         if not all(member.ends_step_ups for member in self.members):
             check_limits_age(policy)
 
-    def _member_of(self, claims: Claims) -> "Authorization":
+    def _member_of(self, claims: Claims) -> Self:
         """Return the guard that verified *claims*: the store of step-ups is its own."""
         members = self.members
         named = (each for each in members if each.verifier.accepts_issuer(claims.issuer))

@@ -422,11 +422,6 @@ class StepUpGuard(Authorization):
         return Refusals(**options)
 
     @property
-    def members(self) -> tuple["StepUpGuard", ...]:
-        """The guards that it stands for: itself, unless `any_of` made it."""
-        return (self,)
-
-    @property
     def keys(self) -> JWKSCache:
         """Holds the verification keys."""
         return self._parts.keys

@@ -408,3 +408,19 @@ async def test_rejected_token_is_an_event_and_a_record(heard: Heard) -> None:
         TokenRejected("expired")  # type: ignore[arg-type]
     )
     assert heard.said == [("access", "refused", "expired")]
+
+
+def test_nothing_is_refused_where_a_helper_route_decides_itself(heard: Heard) -> None:
+    """The dependency of the whole app lets a link be opened without a session."""
+    guard = heard.guard()
+    app = FastAPI(dependencies=[Depends(RequireSession(guard))])
+    pages = ("https://shop.example/link",)
+    app.include_router(stepup_router(guard, methods=["enchantedlink"], redirect_uris=pages))
+    with DescopeEmulator(PROJECT).attach(guard):
+        opened = TestClient(app).post("/step-up/enchantedlink/verify", json={"token": "t"})
+        begun = TestClient(app).post("/step-up/enchantedlink/start", json={})
+
+    assert (opened.status_code, begun.status_code) == (400, 401)
+    assert [said for said in heard.said if said[0] == "access"] == [
+        ("access", "refused", "unauthenticated")
+    ]

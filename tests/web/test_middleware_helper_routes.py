@@ -118,11 +118,20 @@ def test_the_helper_routes_need_a_session_alone(
     assert response.json()["code"] == "refresh_token_required"
 
 
+@pytest.mark.parametrize(
+    "inner",
+    [
+        pytest.param(
+            Router([Route("/{path:path}", PlainTextResponse(SECRET), methods=["POST"])]),
+            id="router",
+        ),
+        pytest.param(PlainTextResponse(SECRET), id="no-routes-to-see"),
+    ],
+)
 def test_the_helper_routes_outside_of_a_mount_open_nothing_in_it(
-    guard: StepUpGuard, descope: DescopeEmulator
+    inner: ASGIApp, guard: StepUpGuard, descope: DescopeEmulator
 ) -> None:
-    """A plain router below a mount has no app of its own: the one in the scope is the outer one."""
-    inner = Router([Route("/{path:path}", PlainTextResponse(SECRET), methods=["POST"])])
+    """What is no app, below a mount, has none of its own: the one in the scope is the outer one."""
     app = FastAPI()
     app.include_router(stepup_router(guard))
     app.mount("/sub", StepUpMiddleware(inner, guard=guard))

@@ -325,6 +325,20 @@ def test_report_only_never_spends() -> None:
         assert ann.store.holds == 0
 
 
+def test_report_only_gives_the_handler_its_claims() -> None:
+    """As where it is enforced."""
+    with OneTime(report_only=True) as ann:
+        app = FastAPI()
+
+        @app.post("/pay")
+        def pay(claims: Annotated[Claims, Depends(RequireStepUp(ann.guard, once="pay"))]) -> str:
+            return claims.subject
+
+        answer = TestClient(app).post("/pay", headers=ann.headers)
+
+    assert answer.json().startswith("U")
+
+
 def test_helper_routes_hold_nothing(ann: OneTime) -> None:
     """Asked of the whole app, it neither closes the way to step up nor spends there."""
     app = FastAPI(dependencies=[Depends(RequireStepUp(ann.guard, once="pay"))])

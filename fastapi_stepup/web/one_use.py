@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from inspect import Signature, isasyncgenfunction, isgeneratorfunction
+from inspect import Signature
 from typing import Any, Final
 
 from starlette._utils import is_async_callable
@@ -265,8 +265,6 @@ def _watch(connection: HTTPConnection, response: Response) -> _Answer:
 
 def _watched(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Return *handler*, but noting the status of what it returns."""
-    if isgeneratorfunction(handler) or isasyncgenfunction(handler):
-        return handler  # its answer is a stream, with the status that the route declares
 
     async def noting_later(*args: Any, **kwargs: Any) -> Any:
         noted = _current.get()

@@ -1,6 +1,7 @@
 """install: bare problems, OpenAPI descriptions and readable challenges for an app."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -102,26 +103,24 @@ def _add_layer(app: Any) -> None:
         finally:
             app.exception_handlers, app.router = handlers, router
         # Outside of every middleware, whenever it is added: CORSMiddleware would overwrite the
-        # field. But inside of Starlette's outermost one, which instrumentations look for.
-        if isinstance(stack, ServerErrorMiddleware):
-            stack.app = RefusalLayer(stack.app)
-            return stack
-        return RefusalLayer(stack)
+        # field.
+        return _outermost_but_one(stack, RefusalLayer)
 
     app.build_middleware_stack = build_with_layer
 
 
 def _add_docs(app: Any, guard: StepUpGuard, path: str) -> None:
     build = app.build_middleware_stack
+    layer = partial(DocsLayer, path=path, guard=guard)
+    app.build_middleware_stack = lambda: _outermost_but_one(build(), layer)
 
-    def build_with_docs() -> ASGIApp:
-        stack = build()
-        if isinstance(stack, ServerErrorMiddleware):
-            stack.app = DocsLayer(stack.app, path=path, guard=guard)
-            return stack
-        return DocsLayer(stack, path=path, guard=guard)
 
-    app.build_middleware_stack = build_with_docs
+def _outermost_but_one(stack: ASGIApp, layer: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
+    """Put *layer* around *stack*, but inside of the middleware that instrumentations look for."""
+    if isinstance(stack, ServerErrorMiddleware):
+        stack.app = layer(stack.app)
+        return stack
+    return layer(stack)
 
 
 def _mounted(app: Any) -> Iterator[Any]:

@@ -36,8 +36,7 @@ async def _reported(
         return await guard.authorize(connection, policy, entry_point=None)
     except (StepUpError, WebSocketException) as refusal:
         code = refusal.code if isinstance(refusal, StepUpError) else refusal.reason
-        if not guard.refusals.is_reported(code):
-            raise
-        guard.decisions.refused(connection, refusal, "middleware", reported=True)
+        is_reported = guard.refusals.is_reported(code)
+        guard.decisions.refused(connection, refusal, "middleware", reported=is_reported)
     keep_policy(connection, guard, policy)
     return None

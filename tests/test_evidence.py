@@ -8,7 +8,12 @@ import pytest
 
 from fastapi_stepup import Claims
 from fastapi_stepup.claims import claims_of
-from fastapi_stepup.evidence import Evidence, Method, descope_evidence
+from fastapi_stepup.evidence import (
+    Evidence,
+    Method,
+    access_token_evidence,
+    descope_evidence,
+)
 
 IAT = 1_700_000_000
 
@@ -36,6 +41,12 @@ def test_a_session_is_read_in_full() -> None:
 def test_a_session_without_step_up_has_no_proof() -> None:
     """Its `iat` is that of the latest refresh."""
     assert descope_evidence({"iat": IAT, "auth_time": IAT}).proved_at is None
+
+
+def test_a_login_of_a_token_without_a_time_is_of_no_time() -> None:
+    """A login cannot be later than its token, so without `iat` nothing bounds it."""
+    assert access_token_evidence({"iat": IAT, "auth_time": IAT}).proved_at == IAT
+    assert access_token_evidence({"iat": "now", "auth_time": IAT}).proved_at is None
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from fastapi_stepup import (
     requires_step_up,
     stepup_router,
 )
-from fastapi_stepup.errors import ConfigurationError, InvalidToken
+from fastapi_stepup.errors import ConfigurationError, InvalidToken, StepUpRequired
 from fastapi_stepup.events import Event, TokenRejected
 from fastapi_stepup.testing import DescopeEmulator, OIDCIssuer
 
@@ -140,6 +140,23 @@ def test_each_session_is_told_how_it_can_step_up(issuers: Issuers) -> None:
     for answer in [*answers, client.get("/pay")]:
         challenge = Challenge.parse(answer.headers["WWW-Authenticate"])[0]
         assert challenge.realm == PROJECT
+
+
+def test_a_step_up_that_a_hook_asks_for_leads_to_the_helper_routes() -> None:
+    """There are no claims yet that could tell the issuer, so those of all guards count."""
+
+    def ask_for_more(claims: Claims) -> bool:
+        raise StepUpRequired([{"requirement": "step_up", "reason": "missing"}])
+
+    customers = StepUpGuard.for_descope(PROJECT, is_revoked=ask_for_more)
+    guard = any_of(customers, StepUpGuard.for_oidc(STAFF, audience=API))
+    client = client_of(guard)
+    client.app.include_router(stepup_router(customers))  # type: ignore[attr-defined]  # a FastAPI
+    with DescopeEmulator(project_id=PROJECT).attach(customers) as descope:
+        refused = client.get("/pay", headers=descope.step_up("ann@example.com").headers)
+
+    assert refused.json()["code"] == "insufficient_user_authentication"
+    assert refused.json()["step_up"]["verify_uri"] == "/step-up/otp/verify"
 
 
 def test_a_dependency_of_the_whole_app_leaves_helper_routes_open(issuers: Issuers) -> None:

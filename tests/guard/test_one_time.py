@@ -266,6 +266,25 @@ def test_task_that_is_cancelled_while_settling_has_used_it() -> None:
             asyncio.run(run(guard, ann))
 
 
+def test_task_that_is_cancelled_while_giving_back_has_used_nothing() -> None:
+    """The store frees it when the lease ends."""
+
+    async def run(guard: StepUpGuard, ann: OneTime) -> None:
+        async def fail() -> None:
+            async with guard.once(asking(ann), "pay"):
+                raise LookupError
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(fail(), 0.1)
+        with pytest.raises(StepUpBusy):
+            await fail()
+
+    with OneTime() as ann:
+        guard = StepUpGuard.for_descope(PROJECT, one_time=SlowStore(0, 5))
+        with ann.descope.attach(guard):
+            asyncio.run(run(guard, ann))
+
+
 @pytest.mark.anyio
 async def test_store_that_does_not_settle_is_waited_for_five_seconds(
     monkeypatch: pytest.MonkeyPatch,

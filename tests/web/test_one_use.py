@@ -576,7 +576,9 @@ def test_equal_ones_are_equal(ann: OneTime) -> None:
     assert hash(one) == hash(RequireStepUp(ann.guard, once="pay"))
     assert one not in {RequireStepUp(ann.guard), RequireStepUp(ann.guard, once="delete")}
     assert repr(one).endswith(", once='pay')")
-    assert OneUse(one, ann.guard, one.policy, when=None, once="pay") != one
+    use = OneUse(one, ann.guard, one.policy, when=None, once="pay")
+    assert use == OneUse(one, ann.guard, one.policy, when=None, once="pay")
+    assert use not in {OneUse(one, ann.guard, one.policy, when=None, once="delete"), one}
     with pytest.raises(AttributeError, match="immutable"):
         one.once = None
 

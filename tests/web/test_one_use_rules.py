@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import anyio
+import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
@@ -16,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fastapi_stepup import (
     RequireStepUp,
+    StepUpGuard,
     StepUpMiddleware,
     StepUpPolicy,
     StepUpRule,
@@ -24,7 +27,8 @@ from fastapi_stepup import (
     stepup_router,
 )
 from fastapi_stepup.errors import ConfigurationError
-from tests.support.one_time import OneTime
+from fastapi_stepup.guard.one_time_store import HoldOutcome, MemoryStore
+from tests.support.one_time import PROJECT, OneTime
 
 RECENT = StepUpPolicy(max_age="5m")
 ONCE = StepUpRule("/pay", RECENT, once="pay")
@@ -146,6 +150,40 @@ def test_second_purpose_that_is_used_gives_the_first_back(ann: OneTime) -> None:
 
     assert posts(ann, guarded(ann, app, *both)) == [401, 401]
     assert posts(ann, guarded(ann, app, *first)) == [200, 401]
+
+
+class _SecondHangs(MemoryStore):
+    """A store that never answers after the first step-up."""
+
+    holds = 0
+
+    async def hold(self, key: str, holder: str, *, lease: float) -> HoldOutcome:
+        """Hold the first one."""
+        self.holds += 1
+        if self.holds > 1:
+            await anyio.sleep_forever()
+        return await super().hold(key, holder, lease=lease)
+
+
+@pytest.mark.anyio
+async def test_client_that_goes_while_the_second_is_asked_for_gives_the_first_back(
+    ann: OneTime,
+) -> None:
+    """As it does for one."""
+    store = _SecondHangs()
+    guard = StepUpGuard.for_descope(PROJECT, one_time=store)
+    rules = (StepUpRule("/Pay", RECENT, once="a"), StepUpRule("/pay", RECENT, once="b"))
+    app = StepUpMiddleware(app_of(status(200)), guard=guard, rules=rules, default="public")
+    with ann.descope.attach(guard):
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://app"
+        ) as client:
+            with anyio.move_on_after(0.05) as gone:
+                await client.post("/pay", headers=ann.headers)
+
+            assert gone.cancelled_caught
+            store.holds = -10
+            assert (await client.post("/pay", headers=ann.headers)).status_code == 200
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])

@@ -102,89 +102,78 @@ def with_token(server: Server, sent: Sent) -> bytes:
     return Sent(sent.target, sent.method, fields).raw
 
 
-@pytest.mark.parametrize("sent", HOSTILE)
-def test_no_data_without_a_token(servers: dict[str, Server], sent: Sent) -> None:
-    """Each server or the middleware refuses, and no handler runs."""
-    for server in servers.values():
-        status, received = server.answer(sent.raw)
+def test_no_data_without_a_token(server: Server, subtests: pytest.Subtests) -> None:
+    """The server or the middleware refuses, and no handler runs."""
+    for number, sent in HOSTILE.items():
+        with subtests.test(number):
+            status, received = server.answer(sent.raw)
 
-        assert SECRET.encode() not in received, server.name
-        assert status in sent.answers, server.name
-        assert b"evil" not in received, server.name
+            assert SECRET.encode() not in received
+            assert status in sent.answers
+            assert b"evil" not in received
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        pytest.param(Sent("/admin/pay"), id="path"),
-        pytest.param(Sent("/%61dmin%2Fpay"), id="encoded-path"),
-        pytest.param(Sent("/sub/pay"), id="mount"),
-        pytest.param(Sent("/static/secret.txt"), id="file"),
-        pytest.param(Sent("/graphql/", "POST", (("Content-Length", "0"),)), id="any-app"),
-        pytest.param(Sent("/hosted", fields=(("Host", "internal.example"),)), id="host"),
-    ],
-)
-def test_a_token_opens_what_the_table_attacks(server: Server, sent: Sent) -> None:
+def test_a_token_opens_what_the_table_attacks(server: Server, subtests: pytest.Subtests) -> None:
     """The data that no hostile request gets is there."""
-    status, received = server.answer(with_token(server, sent))
+    rows: dict[str, Sent] = {
+        "path": Sent("/admin/pay"),
+        "encoded path": Sent("/%61dmin%2Fpay"),
+        "mount": Sent("/sub/pay"),
+        "file": Sent("/static/secret.txt"),
+        "any app": Sent("/graphql/", "POST", (("Content-Length", "0"),)),
+        "host": Sent("/hosted", fields=(("Host", "internal.example"),)),
+    }
+    for name, sent in rows.items():
+        with subtests.test(name):
+            status, received = server.answer(with_token(server, sent))
 
-    assert (status, SECRET.encode() in received) == (200, True)
+            assert (status, SECRET.encode() in received) == (200, True)
 
 
-@pytest.mark.parametrize(
-    "target", ["/admin/pay%0a", "/static/%2e%2e/admin/pay", "/static/..%5csecret.txt"]
-)
-def test_a_token_does_not_open_hostile_paths(server: Server, target: str) -> None:
+def test_a_token_does_not_open_hostile_paths(server: Server, subtests: pytest.Subtests) -> None:
     """No honest client writes them, so they lead nowhere."""
-    status, received = server.answer(with_token(server, Sent(target)))
+    rows: list[str] = ["/admin/pay%0a", "/static/%2e%2e/admin/pay", "/static/..%5csecret.txt"]
+    for target in rows:
+        with subtests.test(target=target):
+            status, received = server.answer(with_token(server, Sent(target)))
 
-    assert status in {400, 404}
-    assert SECRET.encode() not in received
+            assert status in {400, 404}
+            assert SECRET.encode() not in received
 
 
-@pytest.mark.parametrize(
-    ("fields", "answers"),
-    [
-        pytest.param(b"Authorization: Bearer %s\r\n", {200}, id="HD-002"),
-        pytest.param(b"AUTHORIZATION: bEaReR %s\r\n", {200}, id="HD-003"),
-        pytest.param(b"Authorization: Bearer %s,Bearer %s\r\n", {400, 401}, id="HD-005"),
-        pytest.param(b"Authorization: Bearer\r\n", {400, 401}, id="HD-006"),
-        pytest.param(b"Authorization: Bearer %s x\r\n", {401}, id="HD-009-space"),
-        pytest.param(b"Authorization: Bearer %s;x\r\n", {401}, id="HD-009-semicolon"),
-        pytest.param(b'Authorization: Bearer "%s"\r\n', {401}, id="HD-009-quoted"),
-        pytest.param(b"Authorization: Bearer%s\r\n", {401}, id="HD-011"),
-        pytest.param(b"Authorization: Bearer %s\xe9\xff\r\n", {400, 401}, id="HD-013"),
-        pytest.param(b"Authorization: Bearer %s\0\r\n", {400, 401}, id="HD-014-nul"),
-        pytest.param(b"Authorization: Bearer %s\rx\r\n", {400, 401}, id="HD-014-cr"),
-        pytest.param(b"Authorization: Bearer %s\nx\r\n", {400, 401}, id="HD-014-lf"),
-        pytest.param(b"Authorization: Bearer %s\r\n x\r\n", {400, 401}, id="HD-015"),
-        pytest.param(
-            b"Authorization: Bearer %s\r\nauthorization: Bearer %s\r\n", {400}, id="HD-016"
-        ),
-        pytest.param(
-            b"Authorization: Basic x\r\nAuthorization: Bearer %s\r\n", {400}, id="HD-016b"
-        ),
-        pytest.param(b"Authorization : Bearer %s\r\n", {400, 401}, id="HD-017"),
-        pytest.param(b"Authorization: x\r\nCookie: DS=%s\r\n", {400, 401}, id="HD-019"),
-        pytest.param(b"Authorization:\r\nCookie: DS=%s\r\n", {400, 401}, id="HD-027"),
-        pytest.param(b"Cookie: DS=%s\r\n", {200}, id="CK-002"),
-        pytest.param(b"Cookie: DS=x; DS=%s\r\n", {400, 401}, id="CK-014"),
-        pytest.param(b"Cookie: DS=%s\r\nCookie: DS=x\r\n", {400, 401}, id="CK-014-fields"),
-        pytest.param(b'Cookie: DS="%s"\r\n', {401}, id="CK-015"),
-    ],
-)
-def test_fields_that_servers_parse(
-    servers: dict[str, Server], fields: bytes, answers: set[int]
-) -> None:
+def test_fields_that_servers_parse(server: Server, subtests: pytest.Subtests) -> None:
     """Exactly one well-formed token opens; what a server makes of an odd one never does."""
+    rows: dict[str, tuple[bytes, set[int]]] = {
+        "HD-002": (b"Authorization: Bearer %s\r\n", {200}),
+        "HD-003": (b"AUTHORIZATION: bEaReR %s\r\n", {200}),
+        "HD-005": (b"Authorization: Bearer %s,Bearer %s\r\n", {400, 401}),
+        "HD-006": (b"Authorization: Bearer\r\n", {400, 401}),
+        "HD-009-space": (b"Authorization: Bearer %s x\r\n", {401}),
+        "HD-009-semicolon": (b"Authorization: Bearer %s;x\r\n", {401}),
+        "HD-009-quoted": (b'Authorization: Bearer "%s"\r\n', {401}),
+        "HD-011": (b"Authorization: Bearer%s\r\n", {401}),
+        "HD-013": (b"Authorization: Bearer %s\xe9\xff\r\n", {400, 401}),
+        "HD-014-nul": (b"Authorization: Bearer %s\0\r\n", {400, 401}),
+        "HD-014-cr": (b"Authorization: Bearer %s\rx\r\n", {400, 401}),
+        "HD-014-lf": (b"Authorization: Bearer %s\nx\r\n", {400, 401}),
+        "HD-015": (b"Authorization: Bearer %s\r\n x\r\n", {400, 401}),
+        "HD-016": (b"Authorization: Bearer %s\r\nauthorization: Bearer %s\r\n", {400}),
+        "HD-016b": (b"Authorization: Basic x\r\nAuthorization: Bearer %s\r\n", {400}),
+        "HD-017": (b"Authorization : Bearer %s\r\n", {400, 401}),
+        "HD-019": (b"Authorization: x\r\nCookie: DS=%s\r\n", {400, 401}),
+        "HD-027": (b"Authorization:\r\nCookie: DS=%s\r\n", {400, 401}),
+        "CK-002": (b"Cookie: DS=%s\r\n", {200}),
+        "CK-014": (b"Cookie: DS=x; DS=%s\r\n", {400, 401}),
+        "CK-014-fields": (b"Cookie: DS=%s\r\nCookie: DS=x\r\n", {400, 401}),
+        "CK-015": (b'Cookie: DS="%s"\r\n', {401}),
+    }
     request = b"GET /admin/pay HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n%s\r\n"
+    for number, (fields, answers) in rows.items():
+        with subtests.test(number):
+            status, received = server.answer(request % fields.replace(b"%s", server.token.encode()))
 
-    for server in servers.values():
-        sent = request % fields.replace(b"%s", server.token.encode())
-        status, received = server.answer(sent)
-
-        assert status in answers, server.name
-        assert (SECRET.encode() in received) is (status == 200), server.name
+            assert status in answers
+            assert (SECRET.encode() in received) is (status == 200)
 
 
 def test_trailers_are_no_credentials(server: Server) -> None:
@@ -200,37 +189,24 @@ def test_trailers_are_no_credentials(server: Server) -> None:
     assert status == 200 if server.name == "uvicorn-httptools" else status in {400, 401}
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [
-        pytest.param(
-            b"POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked"
-            b"\r\n\r\n0\r\n\r\nGET /admin/pay HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-            id="two-lengths",
-        ),
-        pytest.param(
-            b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
-            b"GET /admin/pay HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-            id="pipelined",
-        ),
-        pytest.param(b"GET /admin/pay HTTP/1.0\r\n\r\n", id="http-1.0"),
-        pytest.param(
-            b"GET /admin/pay HTTP/1.1\r\nHost: a\r\nX: y\r\n\tAuthorization: z\r\n"
-            b"Connection: close\r\n\r\n",
-            id="folded-name",
-        ),
-        pytest.param(
-            b"GET /admin/pay?/health HTTP/1.1\r\nHost: a\r\n"
-            b"Connection: close, Authorization\r\n\r\n",
-            id="hop-by-hop",
-        ),
-    ],
-)
-def test_requests_behind_requests_are_judged(server: Server, request_: bytes) -> None:
+def test_requests_behind_requests_are_judged(server: Server, subtests: pytest.Subtests) -> None:
     """However a server splits what comes, each part that it hands on needs a token."""
-    _, received = server.answer(request_)
+    rows: dict[str, bytes] = {
+        "two lengths": b"POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /admin/pay HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "pipelined": b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+        b"GET /admin/pay HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "http 1.0": b"GET /admin/pay HTTP/1.0\r\n\r\n",
+        "folded name": b"GET /admin/pay HTTP/1.1\r\nHost: a\r\nX: y\r\n\tAuthorization: z\r\n"
+        b"Connection: close\r\n\r\n",
+        "hop by hop": b"GET /admin/pay?/health HTTP/1.1\r\nHost: a\r\n"
+        b"Connection: close, Authorization\r\n\r\n",
+    }
+    for name, request_ in rows.items():
+        with subtests.test(name):
+            _, received = server.answer(request_)
 
-    assert SECRET.encode() not in received
+            assert SECRET.encode() not in received
 
 
 def test_an_upgrade_to_http_2_is_no_way_in(server: Server) -> None:
@@ -286,29 +262,24 @@ def test_a_websocket_is_denied_with_the_challenge(server: Server) -> None:
     assert b'"unauthenticated"' in body
 
 
-@pytest.mark.parametrize(
-    ("target", "fields"),
-    [
-        pytest.param("/ws?token={}", (), id="HD-025"),
-        pytest.param("/ws", (("Sec-WebSocket-Protocol", "bearer, {}"),), id="protocol"),
-        pytest.param("/ws", (("Cookie", "DS={}"),), id="CK-013-none"),
-        pytest.param(
-            "/ws", (("Cookie", "DS={}"), ("Origin", "https://evil.example")), id="CK-013-foreign"
-        ),
-        pytest.param("/admin/pay", (), id="route-of-requests"),
-        pytest.param("/health/ws", (), id="nothing-there"),
-        pytest.param("/w%73%0a", (("Authorization", "Bearer {}"),), id="hostile-path"),
-    ],
-)
-def test_a_websocket_is_not_opened(
-    server: Server, target: str, fields: tuple[tuple[str, str], ...]
-) -> None:
+def test_a_websocket_is_not_opened(server: Server, subtests: pytest.Subtests) -> None:
     """A good token in the wrong place, or without same-origin evidence, opens none."""
-    placed = tuple((name, value.format(server.token)) for name, value in fields)
+    rows: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
+        "HD-025": ("/ws?token={}", ()),
+        "protocol": ("/ws", (("Sec-WebSocket-Protocol", "bearer, {}"),)),
+        "CK-013-none": ("/ws", (("Cookie", "DS={}"),)),
+        "CK-013-foreign": ("/ws", (("Cookie", "DS={}"), ("Origin", "https://evil.example"))),
+        "route of requests": ("/admin/pay", ()),
+        "nothing there": ("/health/ws", ()),
+        "hostile path": ("/w%73%0a", (("Authorization", "Bearer {}"),)),
+    }
+    for name, (target, fields) in rows.items():
+        with subtests.test(name):
+            placed = tuple((name, value.format(server.token)) for name, value in fields)
 
-    status, *_ = server.handshake(Sent(target.format(server.token), fields=placed))
+            status, *_ = server.handshake(Sent(target.format(server.token), fields=placed))
 
-    assert status in {400, 401, 403, 404}
+            assert status in {400, 401, 403, 404}
 
 
 def test_a_websocket_opens_with_a_token(server: Server) -> None:

@@ -115,8 +115,8 @@ def test_script_of_the_page_can_be_loaded() -> None:
         assert re.search(rf"export [^;]*\b{name}\b", script.text)
 
 
-@pytest.mark.parametrize("name", fastapi_stepup.__all__)
-def test_public_name_is_mentioned(name: str) -> None:
+def test_public_names_are_mentioned() -> None:
     """Every public name can be found in the README, the docs or the guard's docstring."""
     mentioned = "".join([README, *DOCS.values(), fastapi_stepup.StepUpGuard.__doc__ or ""])
-    assert re.search(rf"\b{name}\b", mentioned)
+
+    assert [n for n in fastapi_stepup.__all__ if not re.search(rf"\b{n}\b", mentioned)] == []

@@ -25,28 +25,29 @@ def registered(annotation: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [RequireSession, RequireStepUp])
-@pytest.mark.parametrize(
-    "register",
-    [
-        pytest.param(lambda slip: FastAPI().get("/", dependencies=[slip])(nothing), id="route"),
-        pytest.param(lambda slip: FastAPI(dependencies=[slip]).get("/")(nothing), id="app"),
-        pytest.param(lambda slip: APIRouter(dependencies=[slip]).get("/")(nothing), id="router"),
-        pytest.param(
-            lambda slip: APIRouter(dependencies=[slip]).websocket("/")(nothing), id="websocket"
-        ),
-        pytest.param(lambda slip: registered(Annotated[Claims, slip]), id="claims"),
-        pytest.param(lambda slip: registered(Annotated[str, slip]), id="text"),
-        pytest.param(lambda slip: registered(Annotated[Any, slip]), id="anything"),
-        pytest.param(registered, id="bare"),
-        pytest.param(lambda slip: registered(type(slip)), id="class"),
-    ],
-)
 def test_a_forgotten_depends_says_what_to_write(
-    kind: type[RequireSession], register: Callable[[Any], Any], guard: StepUpGuard
+    kind: type[RequireSession], guard: StepUpGuard, subtests: pytest.Subtests
 ) -> None:
     """At registration, in every place that takes dependencies or annotations."""
-    with pytest.raises(ConfigurationError, match=rf"Annotated\[Claims, Depends\({kind.__name__}\("):
-        register(kind(guard))
+    rows: dict[str, Callable[[Any], Any]] = {
+        "route": lambda slip: FastAPI().get("/", dependencies=[slip])(nothing),
+        "app": lambda slip: FastAPI(dependencies=[slip]).get("/")(nothing),
+        "router": lambda slip: APIRouter(dependencies=[slip]).get("/")(nothing),
+        "websocket": lambda slip: APIRouter(dependencies=[slip]).websocket("/")(nothing),
+        "claims": lambda slip: registered(Annotated[Claims, slip]),
+        "text": lambda slip: registered(Annotated[str, slip]),
+        "anything": lambda slip: registered(Annotated[Any, slip]),
+        "bare": registered,
+        "class": lambda slip: registered(type(slip)),
+    }
+    for name, register in rows.items():
+        with (
+            subtests.test(name),
+            pytest.raises(
+                ConfigurationError, match=rf"Annotated\[Claims, Depends\({kind.__name__}\("
+            ),
+        ):
+            register(kind(guard))
 
 
 @pytest.mark.parametrize("kind", [RequireSession, RequireStepUp])

@@ -142,33 +142,31 @@ def test_no_chunk_of_an_upload_is_read_before_the_refusal(
 
 
 @pytest.mark.parametrize("build", BUILDS)
-@pytest.mark.parametrize(
-    ("content", "kind", "judged"),
-    [
+def test_a_body_is_judged_after_the_caller(
+    build: Callable[..., FastAPI],
+    guard: StepUpGuard,
+    descope: DescopeEmulator,
+    subtests: pytest.Subtests,
+) -> None:
+    """A bad body is an error of its own only for those who may send a good one."""
+    rows: list[tuple[bytes, str, int]] = [
         (b"{", "application/json", 422),
         (b'{"a": "x"}', "application/json", 422),
         (b"a=1", "application/x-www-form-urlencoded", 422),
         (b"\xff", "application/json", 400),
         (b"", "text/plain", 422),
-    ],
-)
-def test_a_body_is_judged_after_the_caller(
-    build: Callable[..., FastAPI],
-    content: bytes,
-    kind: str,
-    *,
-    judged: int,
-    guard: StepUpGuard,
-    descope: DescopeEmulator,
-) -> None:
-    """A bad body is an error of its own only for those who may send a good one."""
-    client = TestClient(build(guard, take))
-    fields = {"Content-Type": kind}
+    ]
+    for content, kind, judged in rows:
+        with subtests.test(content=content):
+            client = TestClient(build(guard, take))
+            fields = {"Content-Type": kind}
 
-    assert client.post("/upload", content=content, headers=fields).status_code == 401
-    for tokens, status in ((descope.sign_in(ANN), 401), (descope.step_up(ANN), judged)):
-        headers = fields | tokens.headers
-        assert client.post("/upload", content=content, headers=headers).status_code == status
+            assert client.post("/upload", content=content, headers=fields).status_code == 401
+            for tokens, status in ((descope.sign_in(ANN), 401), (descope.step_up(ANN), judged)):
+                headers = fields | tokens.headers
+                assert (
+                    client.post("/upload", content=content, headers=headers).status_code == status
+                )
 
 
 @pytest.mark.parametrize("build", BUILDS)

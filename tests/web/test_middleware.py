@@ -31,27 +31,31 @@ from fastapi_stepup import (
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.events import Event, TokenCache
 from fastapi_stepup.testing import DescopeEmulator, assert_step_up_challenge
-from tests.support.attack_requests import HOSTILE, SECRET, Sent, anything, hostile_app
+from tests.support.attack_requests import HOSTILE, SECRET, anything, hostile_app
 from tests.support.exchange import ANN, bearer, exchange, is_open, listed, scope_for
 
 POLICY = StepUpPolicy(max_age="5m")
 
 
-@pytest.mark.parametrize("sent", HOSTILE)
 def test_no_data_without_a_token(
-    sent: Sent, guard: StepUpGuard, descope: DescopeEmulator, tmp_path: Path
+    guard: StepUpGuard, descope: DescopeEmulator, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
     """A server that lets everything through is no way around it: each request is a 401."""
-    messages, received = exchange(hostile_app(guard, tmp_path), sent.scope)
+    app = hostile_app(guard, tmp_path)
+    for number, sent in HOSTILE.items():
+        with subtests.test(number):
+            messages, received = exchange(app, sent.scope)
 
-    assert messages[0]["status"] == 401
-    assert SECRET.encode() not in messages[1]["body"]
-    assert received == 0
+            assert messages[0]["status"] == 401
+            assert SECRET.encode() not in messages[1]["body"]
+            assert received == 0
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+def test_hostile_paths_lead_nowhere_even_with_a_token(
+    guard: StepUpGuard, descope: DescopeEmulator, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    """404, as the app answers what it does not have; a session is asked for first."""
+    rows: list[str] = [
         "/admin/pay\n",
         "/adm\nin/pay",
         "/admin/\tpay",
@@ -66,19 +70,16 @@ def test_no_data_without_a_token(
         "admin/pay",
         "http://evil/admin/pay",
         "*",
-    ],
-)
-def test_hostile_paths_lead_nowhere_even_with_a_token(
-    path: str, guard: StepUpGuard, descope: DescopeEmulator, tmp_path: Path
-) -> None:
-    """404, as the app answers what it does not have; a session is asked for first."""
-    app = hostile_app(guard, tmp_path)
+    ]
+    for path in rows:
+        with subtests.test(path=path):
+            app = hostile_app(guard, tmp_path)
 
-    messages, _ = exchange(app, scope_for(path, headers=bearer(descope)))
+            messages, _ = exchange(app, scope_for(path, headers=bearer(descope)))
 
-    assert messages[0]["status"] == 404
-    assert messages[1]["body"] == b'{"detail":"Not Found"}'
-    assert exchange(app, scope_for(path))[0][0]["status"] == 401
+            assert messages[0]["status"] == 404
+            assert messages[1]["body"] == b'{"detail":"Not Found"}'
+            assert exchange(app, scope_for(path))[0][0]["status"] == 401
 
 
 def test_hostile_paths_of_a_websocket_lead_nowhere(
@@ -126,26 +127,22 @@ def test_files_behind_a_public_mount_stay_protected(
     assert not is_open(app, "/static///private///secret.txt")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        pytest.param({"guard": None}, "guard=StepUpGuard", id="guard"),
-        pytest.param({"rules": ["/a"]}, "rules is a sequence", id="rules"),
-        pytest.param({"rules": StepUpRule("/a", "public")}, "rules is a sequence", id="one-rule"),
-        pytest.param({"rules": iter([])}, "no generator", id="iterator"),
-        pytest.param(
-            {"rules": (StepUpRule(p, "session") for p in "/")}, "no generator", id="generator"
-        ),
-        pytest.param({"rules": {StepUpRule("/a", "public")}}, "no set", id="set"),
-        pytest.param({"rules": None}, "rules is a sequence", id="none"),
-        pytest.param({"rules": map(StepUpRule, [], [])}, "no generator", id="map"),
-        pytest.param({"default": "open"}, "default is a StepUpPolicy", id="default"),
-    ],
-)
-def test_construction_refuses(arguments: dict[str, Any], message: str, guard: StepUpGuard) -> None:
+def test_construction_refuses(guard: StepUpGuard, subtests: pytest.Subtests) -> None:
     """A middleware without a guard or with half a rule does not start."""
-    with pytest.raises(ConfigurationError, match=message):
-        StepUpMiddleware(anything, **{"guard": guard} | arguments)
+    rows: dict[str, tuple[dict[str, Any], str]] = {
+        "guard": ({"guard": None}, "guard=StepUpGuard"),
+        "rules": ({"rules": ["/a"]}, "rules is a sequence"),
+        "one rule": ({"rules": StepUpRule("/a", "public")}, "rules is a sequence"),
+        "iterator": ({"rules": iter([])}, "no generator"),
+        "generator": ({"rules": (StepUpRule(p, "session") for p in "/")}, "no generator"),
+        "set": ({"rules": {StepUpRule("/a", "public")}}, "no set"),
+        "none": ({"rules": None}, "rules is a sequence"),
+        "map": ({"rules": map(StepUpRule, [], [])}, "no generator"),
+        "default": ({"default": "open"}, "default is a StepUpPolicy"),
+    }
+    for name, (arguments, message) in rows.items():
+        with subtests.test(name), pytest.raises(ConfigurationError, match=message):
+            StepUpMiddleware(anything, **{"guard": guard} | arguments)
 
 
 def test_rules_that_reading_uses_up_are_refused_by_the_inventory_too(guard: StepUpGuard) -> None:
@@ -205,23 +202,22 @@ def test_unknown_scope_types_are_refused(kind: str, guard: StepUpGuard) -> None:
         exchange(app, {"type": kind})
 
 
-@pytest.mark.parametrize(
-    ("root_path", "path"),
-    [
+def test_root_path_is_cut_at_a_segment(guard: StepUpGuard, subtests: pytest.Subtests) -> None:
+    """The path is what the router sees, so no prefix makes it another one."""
+    rows: list[tuple[str, str]] = [
         ("/v", "/v1/x"),
         ("/v", "/v/v1/x"),
         ("/adm", "/admin"),
         ("/adm", "/adm/admin"),
         ("/v", "/v"),
         ("", "/v1/x"),
-    ],
-)
-def test_root_path_is_cut_at_a_segment(root_path: str, path: str, guard: StepUpGuard) -> None:
-    """The path is what the router sees, so no prefix makes it another one."""
-    rules = [StepUpRule(p, POLICY) for p in ("/v1/x", "/admin", "/")]
-    app = listed(guard, *rules)
+    ]
+    for root_path, path in rows:
+        with subtests.test(root_path=root_path):
+            rules = [StepUpRule(p, POLICY) for p in ("/v1/x", "/admin", "/")]
+            app = listed(guard, *rules)
 
-    assert exchange(app, scope_for(path, root_path=root_path))[0][0]["status"] == 401
+            assert exchange(app, scope_for(path, root_path=root_path))[0][0]["status"] == 401
 
 
 def test_root_path_of_a_wrapped_fastapi_app_counts(guard: StepUpGuard) -> None:

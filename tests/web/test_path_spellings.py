@@ -219,20 +219,28 @@ def shapes(
     return app
 
 
-@pytest.mark.parametrize("path", SHAPES.values())
-def test_every_shape_has_data(path: str, shapes: ASGIApp, shapes_guard: StepUpGuard) -> None:
+def test_every_shape_has_data(
+    shapes: ASGIApp, shapes_guard: StepUpGuard, subtests: pytest.Subtests
+) -> None:
     """With a token each of them answers, so there is something to protect."""
-    with DescopeEmulator(shapes_guard.project_id).attach(shapes_guard) as descope:
-        assert data_from(shapes, path, descope.step_up(ANN).headers) is not None
+    for path in SHAPES.values():
+        with (
+            subtests.test(path=path),
+            DescopeEmulator(shapes_guard.project_id).attach(shapes_guard) as descope,
+        ):
+            assert data_from(shapes, path, descope.step_up(ANN).headers) is not None
 
 
-@pytest.mark.parametrize("path", SHAPES.values())
-def test_no_spelling_of_a_path_gets_data(path: str, shapes: ASGIApp) -> None:
+def test_no_spelling_of_a_path_gets_data(shapes: ASGIApp, subtests: pytest.Subtests) -> None:
     """Nor does another method."""
-    found = [data_from(shapes, spelling, {}) for spelling in spellings(path)]
-    methods = [data_from(shapes, path, {}, method) for method in ("HEAD", "get", "FOO", "POST")]
+    for path in SHAPES.values():
+        with subtests.test(path=path):
+            found = [data_from(shapes, spelling, {}) for spelling in spellings(path)]
+            methods = [
+                data_from(shapes, path, {}, method) for method in ("HEAD", "get", "FOO", "POST")
+            ]
 
-    assert {*found, *methods} == {None}
+            assert {*found, *methods} == {None}
 
 
 def encoded(path: str, position: int) -> str:

@@ -40,9 +40,9 @@ def test_unroutable_paths(path: str) -> None:
     assert is_unroutable(path) == unroutable(path)
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
+def test_is_unroutable(subtests: pytest.Subtests) -> None:
+    """Control characters, backslashes, surrogates, dot segments, no slash, or too long."""
+    rows: list[tuple[str, bool]] = [
         ("/", False),
         ("/a.b/.c/d../...", False),
         ("/a b~\xe9\xa0\u2028", False),
@@ -63,17 +63,16 @@ def test_unroutable_paths(path: str) -> None:
         ("/a\x80", True),
         ("/a\x9f", True),
         ("/a\ud800", True),
-    ],
-)
-def test_is_unroutable(path: str, *, expected: bool) -> None:
-    """Control characters, backslashes, surrogates, dot segments, no slash, or too long."""
-    assert is_unroutable(path) is expected
-    assert MAX_PATH == 2048
+    ]
+    for path, expected in rows:
+        with subtests.test(path=path):
+            assert is_unroutable(path) is expected
+            assert MAX_PATH == 2048
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
+def test_normalized(subtests: pytest.Subtests) -> None:
+    """Decoded once, then without dot segments and doubled slashes; else as it was."""
+    rows: list[tuple[str, str]] = [
         ("/a", "/a"),
         ("/A/", "/A/"),
         ("/.a/", "/.a/"),
@@ -92,11 +91,10 @@ def test_is_unroutable(path: str, *, expected: bool) -> None:
         ("/%2561", "/%61"),
         ("/%C3%A9", "/\xe9"),
         ("/100%", "/100%"),
-    ],
-)
-def test_normalized(path: str, expected: str) -> None:
-    """Decoded once, then without dot segments and doubled slashes; else as it was."""
-    assert normalized(path) == expected
+    ]
+    for path, expected in rows:
+        with subtests.test(path=path):
+            assert normalized(path) == expected
 
 
 def test_letters_of_two_cases_fold_alike() -> None:
@@ -129,9 +127,9 @@ def test_pieces(template: str, expected: list[str]) -> None:
     assert found == expected
 
 
-@pytest.mark.parametrize(
-    ("regex", "expected"),
-    [
+def test_stays_in_segment(subtests: pytest.Subtests) -> None:
+    """Only patterns that show that they match neither a slash nor nothing."""
+    rows: list[tuple[str, bool]] = [
         ("[^/]+", True),
         ("[0-9]+", True),
         (CONVERTOR_TYPES["float"].regex, True),
@@ -152,23 +150,22 @@ def test_pieces(template: str, expected: list[str]) -> None:
         ("[a/]+", False),
         (r"\x2f", False),
         ("(?s:.)", False),
-    ],
-)
-def test_stays_in_segment(regex: str, *, expected: bool) -> None:
-    """Only patterns that show that they match neither a slash nor nothing."""
+    ]
+    for regex, expected in rows:
+        with subtests.test(regex=regex):
 
-    class Own(Convertor[str]):
-        """An app's own convertor."""
+            class Own(Convertor[str]):
+                """An app's own convertor."""
 
-    Own.regex = regex
+            Own.regex = regex
 
-    assert stays_in_segment(Own()) is expected
-    assert not expected or not re.fullmatch(regex, "a/b")
+            assert stays_in_segment(Own()) is expected
+            assert not expected or not re.fullmatch(regex, "a/b")
 
 
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
+def test_paths_that_cannot_be_compiled(subtests: pytest.Subtests) -> None:
+    """The message says which kind of mistake it is."""
+    rows: list[tuple[Any, str]] = [
         (None, "must be exact"),
         (5, "must be exact"),
         ("pay", "must be exact"),
@@ -177,9 +174,7 @@ def test_stays_in_segment(regex: str, *, expected: bool) -> None:
         ("/{", "has a malformed, unknown or repeated parameter"),
         ("/}", "has a malformed, unknown or repeated parameter"),
         ("/{a:odd}", "has a malformed, unknown or repeated parameter"),
-    ],
-)
-def test_paths_that_cannot_be_compiled(path: Any, message: str) -> None:
-    """The message says which kind of mistake it is."""
-    with pytest.raises(ConfigurationError, match=message):
-        compiled(path)
+    ]
+    for path, message in rows:
+        with subtests.test(path=path), pytest.raises(ConfigurationError, match=message):
+            compiled(path)

@@ -56,90 +56,90 @@ def test_no_path_of_a_guarded_route_is_open(
         assert table.decide(path_format.format(**values), method)[1]
 
 
-@pytest.mark.parametrize(
-    ("rule", "template"),
-    [
-        pytest.param("/pay/{id}", "/pay/{n}", id="text"),
-        pytest.param("/pay/{id}", "/pay/{n:int}", id="number-in-text"),
-        pytest.param("/pay/{id}", "/pay/{n:float}", id="float-in-text"),
-        pytest.param("/pay/{id}", "/pay/{n:uuid}", id="uuid-in-text"),
-        pytest.param("/pay/{id}", "/pay/{n:code}", id="own-convertor-in-text"),
-        pytest.param("/pay/{id}", "/pay/x{n:int}.json", id="part-of-a-segment"),
-        pytest.param("/pay/{id:int}", "/pay/{n:int}", id="number"),
-        pytest.param("/pay/{id:uuid}", "/pay/{n:uuid}", id="uuid"),
-        pytest.param("/pay/{id:code}", "/pay/{n:code}", id="own-convertor"),
-        pytest.param("/pay/{id:anything}", "/pay/{n:anything}", id="own-convertor-with-slashes"),
-        pytest.param("/pay/{id:path}", "/pay/{n:anything}", id="path"),
-        pytest.param("/pay/*", "/pay/{n:path}", id="prefix"),
-        pytest.param("/pay/*", "/pay/{a}/{b:anything}", id="prefix-and-more"),
-        pytest.param("/*", "/{n:path}", id="everything"),
-        pytest.param("/{a}/pay", "/{b}/pay", id="first-segment"),
-        pytest.param("/pay/{a}/{b}", "/pay/{b}/x", id="literal-in-parameter"),
-        pytest.param("/pay/{a:int}/{b}", "/pay/7/{b}", id="literal-in-number"),
-    ],
-)
 @pytest.mark.parametrize("default", ["public", "session"])
-def test_a_rule_that_covers_a_route(rule: str, template: str, default: Access) -> None:
+def test_a_rule_that_covers_a_route(default: Access, subtests: pytest.Subtests) -> None:
     """Each path of the route is one of the rule's, so the default is not asked."""
-    table = RuleTable((StepUpRule(rule, POLICY),), default)
+    rows: dict[str, tuple[str, str]] = {
+        "text": ("/pay/{id}", "/pay/{n}"),
+        "number in text": ("/pay/{id}", "/pay/{n:int}"),
+        "float in text": ("/pay/{id}", "/pay/{n:float}"),
+        "uuid in text": ("/pay/{id}", "/pay/{n:uuid}"),
+        "own convertor in text": ("/pay/{id}", "/pay/{n:code}"),
+        "part of a segment": ("/pay/{id}", "/pay/x{n:int}.json"),
+        "number": ("/pay/{id:int}", "/pay/{n:int}"),
+        "uuid": ("/pay/{id:uuid}", "/pay/{n:uuid}"),
+        "own convertor": ("/pay/{id:code}", "/pay/{n:code}"),
+        "own convertor with slashes": ("/pay/{id:anything}", "/pay/{n:anything}"),
+        "path": ("/pay/{id:path}", "/pay/{n:anything}"),
+        "prefix": ("/pay/*", "/pay/{n:path}"),
+        "prefix and more": ("/pay/*", "/pay/{a}/{b:anything}"),
+        "everything": ("/*", "/{n:path}"),
+        "first segment": ("/{a}/pay", "/{b}/pay"),
+        "literal in parameter": ("/pay/{a}/{b}", "/pay/{b}/x"),
+        "literal in number": ("/pay/{a:int}/{b}", "/pay/7/{b}"),
+    }
+    for name, (rule, template) in rows.items():
+        with subtests.test(name):
+            table = RuleTable((StepUpRule(rule, POLICY),), default)
 
-    assert required_everywhere(table, template, "GET") == (POLICY,)
+            assert required_everywhere(table, template, "GET") == (POLICY,)
 
 
-@pytest.mark.parametrize(
-    ("rule", "template"),
-    [
-        pytest.param("/pay/1", "/pay/{n}", id="one-text"),
-        pytest.param("/pay/1", "/pay/{n:int}", id="one-number"),
-        pytest.param("/pay/1.5", "/pay/{n:float}", id="one-float"),
-        pytest.param(f"/pay/{UUID}", "/pay/{n:uuid}", id="one-uuid"),
-        pytest.param("/pay/AB12", "/pay/{n:code}", id="one-of-an-own-convertor"),
-        pytest.param("/pay/1", "/pay/{n:path}", id="one-path"),
-        pytest.param("/pay/{id:int}", "/pay/{n}", id="numbers-of-texts"),
-        pytest.param("/pay/{id:int}", "/pay/{n:code}", id="numbers-of-an-own-convertor"),
-        pytest.param("/pay/{id}", "/pay/{n:path}", id="segment-of-a-path"),
-        pytest.param("/pay/{id}", "/pay/{n:anything}", id="segment-of-an-own-convertor"),
-        pytest.param("/pay/{id:code}", "/pay/{n:anything}", id="one-own-convertor-of-another"),
-        pytest.param("/pay/{id:anything}", "/pay/{n:path}", id="path-may-be-empty"),
-        pytest.param("/pay/{id}.json", "/pay/{n}", id="suffix"),
-        pytest.param("/pay/{a}/{b}", "/pay/{n:path}", id="two-segments-of-a-path"),
-        pytest.param("/1/pay", "/{n}/pay", id="first-segment"),
-        pytest.param("/PAY/{n}", "/pay/{n}", id="only-loosely"),
-        pytest.param("/pay/{id:int}", "/pay/{n:int}x", id="start-of-a-segment"),
-    ],
-)
-def test_a_rule_that_covers_a_part_of_a_route(rule: str, template: str) -> None:
+def test_a_rule_that_covers_a_part_of_a_route(subtests: pytest.Subtests) -> None:
     """The rest meets the default: both are listed, or the route is open where that is public."""
-    rules = (StepUpRule(rule, POLICY),)
+    rows: dict[str, tuple[str, str]] = {
+        "one text": ("/pay/1", "/pay/{n}"),
+        "one number": ("/pay/1", "/pay/{n:int}"),
+        "one float": ("/pay/1.5", "/pay/{n:float}"),
+        "one uuid": (f"/pay/{UUID}", "/pay/{n:uuid}"),
+        "one of an own convertor": ("/pay/AB12", "/pay/{n:code}"),
+        "one path": ("/pay/1", "/pay/{n:path}"),
+        "numbers of texts": ("/pay/{id:int}", "/pay/{n}"),
+        "numbers of an own convertor": ("/pay/{id:int}", "/pay/{n:code}"),
+        "segment of a path": ("/pay/{id}", "/pay/{n:path}"),
+        "segment of an own convertor": ("/pay/{id}", "/pay/{n:anything}"),
+        "one own convertor of another": ("/pay/{id:code}", "/pay/{n:anything}"),
+        "path may be empty": ("/pay/{id:anything}", "/pay/{n:path}"),
+        "suffix": ("/pay/{id}.json", "/pay/{n}"),
+        "two segments of a path": ("/pay/{a}/{b}", "/pay/{n:path}"),
+        "first segment": ("/1/pay", "/{n}/pay"),
+        "only loosely": ("/PAY/{n}", "/pay/{n}"),
+        "start of a segment": ("/pay/{id:int}", "/pay/{n:int}x"),
+    }
+    for name, (rule, template) in rows.items():
+        with subtests.test(name):
+            rules = (StepUpRule(rule, POLICY),)
 
-    assert required_everywhere(RuleTable(rules, "public"), template, "GET") == ()
-    assert required_everywhere(RuleTable(rules, "session"), template, "GET") == (POLICY, "session")
+            assert required_everywhere(RuleTable(rules, "public"), template, "GET") == ()
+            assert required_everywhere(RuleTable(rules, "session"), template, "GET") == (
+                POLICY,
+                "session",
+            )
 
 
-@pytest.mark.parametrize(
-    ("rule", "template", "is_open"),
-    [
-        pytest.param("/pay/1", "/pay/{n:int}", True, id="one-number"),
-        pytest.param("/pay/x", "/pay/{n:int}", False, id="no-number"),
-        pytest.param("/pay/1x", "/pay/{n:int}", False, id="starts-with-a-number"),
-        pytest.param("/pay/AB12", "/pay/{n:code}", True, id="own-convertor"),
-        pytest.param("/pay/a/b", "/pay/{n:anything}", True, id="own-convertor-with-slashes"),
-        pytest.param("/pay/a", "/pay/{n:anything}/b", True, id="anything-goes"),
-        pytest.param("/{p:path}", "/pay/{n}", True, id="path"),
-        pytest.param("/pay/{a}/{b}", "/pay/{n}", False, id="longer"),
-        pytest.param("/pay", "/pay/{n}", False, id="shorter"),
-        pytest.param("/pay/*", "/pay/{n}/x", True, id="prefix"),
-        pytest.param("/pay/{n}/x/*", "/pay/{n}", False, id="prefix-below"),
-        pytest.param("/pay/{a}.json", "/pay/{n}", True, id="suffix"),
-        pytest.param("/pay/1", "/pay/x{n}", False, id="other-start"),
-        pytest.param("/other/{n}", "/pay/{n}", False, id="other-path"),
-    ],
-)
-def test_a_public_rule_for_some_values(rule: str, template: str, *, is_open: bool) -> None:
+def test_a_public_rule_for_some_values(subtests: pytest.Subtests) -> None:
     """A route with a path that is open is open; one that the rule cannot match is not."""
-    table = RuleTable((StepUpRule(rule, "public"),), POLICY)
+    rows: dict[str, tuple[str, str, bool]] = {
+        "one number": ("/pay/1", "/pay/{n:int}", True),
+        "no number": ("/pay/x", "/pay/{n:int}", False),
+        "starts with a number": ("/pay/1x", "/pay/{n:int}", False),
+        "own convertor": ("/pay/AB12", "/pay/{n:code}", True),
+        "own convertor with slashes": ("/pay/a/b", "/pay/{n:anything}", True),
+        "anything goes": ("/pay/a", "/pay/{n:anything}/b", True),
+        "path": ("/{p:path}", "/pay/{n}", True),
+        "longer": ("/pay/{a}/{b}", "/pay/{n}", False),
+        "shorter": ("/pay", "/pay/{n}", False),
+        "prefix": ("/pay/*", "/pay/{n}/x", True),
+        "prefix below": ("/pay/{n}/x/*", "/pay/{n}", False),
+        "suffix": ("/pay/{a}.json", "/pay/{n}", True),
+        "other start": ("/pay/1", "/pay/x{n}", False),
+        "other path": ("/other/{n}", "/pay/{n}", False),
+    }
+    for name, (rule, template, is_open) in rows.items():
+        with subtests.test(name):
+            table = RuleTable((StepUpRule(rule, "public"),), POLICY)
 
-    assert (required_everywhere(table, template, "GET") == ()) == is_open
+            assert (required_everywhere(table, template, "GET") == ()) == is_open
 
 
 @pytest.mark.parametrize(

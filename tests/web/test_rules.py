@@ -114,23 +114,22 @@ def test_methods_of_a_protecting_rule(guard: StepUpGuard) -> None:
 
 
 @pytest.mark.parametrize("path", ["/x", "/X", "/x/", "//x", "/%78"])
-@pytest.mark.parametrize(
-    ("methods", "covered", "not_covered"),
-    [
-        pytest.param(["GET"], ["GET", "HEAD", "get", "PROPFIND"], ["POST", "OPTIONS"], id="get"),
-        pytest.param(["HEAD"], ["HEAD", "FOO"], ["GET", "POST"], id="head"),
-        pytest.param(["POST"], ["POST", "FOO"], ["GET", "HEAD", "PUT"], id="post"),
-        pytest.param(None, ["GET", "HEAD", "POST", "FOO"], [], id="all"),
-    ],
-)
 def test_both_ways_of_matching_cover_the_same_methods(
-    path: str, methods: Any, covered: list[str], not_covered: list[str], guard: StepUpGuard
+    path: str, guard: StepUpGuard, subtests: pytest.Subtests
 ) -> None:
     """Exactly and loosely: its own, `HEAD` with `GET`, and unknown ones."""
-    app = listed(guard, StepUpRule("/x", POLICY, methods=methods))
+    rows: dict[str, tuple[Any, list[str], list[str]]] = {
+        "get": (["GET"], ["GET", "HEAD", "get", "PROPFIND"], ["POST", "OPTIONS"]),
+        "head": (["HEAD"], ["HEAD", "FOO"], ["GET", "POST"]),
+        "post": (["POST"], ["POST", "FOO"], ["GET", "HEAD", "PUT"]),
+        "all": (None, ["GET", "HEAD", "POST", "FOO"], []),
+    }
+    for name, (methods, covered, not_covered) in rows.items():
+        with subtests.test(name):
+            app = listed(guard, StepUpRule("/x", POLICY, methods=methods))
 
-    assert [m for m in covered if is_open(app, path, m)] == []
-    assert [m for m in not_covered if not is_open(app, path, m)] == []
+            assert [m for m in covered if is_open(app, path, m)] == []
+            assert [m for m in not_covered if not is_open(app, path, m)] == []
 
 
 @pytest.mark.parametrize(
@@ -224,9 +223,9 @@ def test_rules_compare_by_what_they_say() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+def test_a_path_that_is_no_path_is_refused(subtests: pytest.Subtests) -> None:
+    """Nothing that could mean more, less or something else than it says."""
+    rows: list[Any] = [
         "",
         "health",
         "*",
@@ -252,39 +251,49 @@ def test_rules_compare_by_what_they_say() -> None:
         re.compile("/regex"),
         None,
         b"/bytes",
-    ],
-)
-def test_a_path_that_is_no_path_is_refused(path: Any) -> None:
-    """Nothing that could mean more, less or something else than it says."""
-    with pytest.raises(ConfigurationError, match="of a rule"):
-        StepUpRule(path, "public")
+    ]
+    for path in rows:
+        with subtests.test(path=path), pytest.raises(ConfigurationError, match="of a rule"):
+            StepUpRule(path, "public")
 
 
-@pytest.mark.parametrize("require", [None, "", "open", "step_up", True, POLICY.max_age, [POLICY]])
-def test_a_requirement_that_is_none_is_refused(require: Any, guard: StepUpGuard) -> None:
+def test_a_requirement_that_is_none_is_refused(
+    guard: StepUpGuard, subtests: pytest.Subtests
+) -> None:
     """A typo does not open anything."""
-    with pytest.raises(ConfigurationError, match="require is a StepUpPolicy"):
-        StepUpRule("/a", require)
+    rows: list[Any] = [None, "", "open", "step_up", True, POLICY.max_age, [POLICY]]
+    for require in rows:
+        with (
+            subtests.test(require=require),
+            pytest.raises(ConfigurationError, match="require is a StepUpPolicy"),
+        ):
+            StepUpRule("/a", require)
 
 
-@pytest.mark.parametrize("methods", [[], "", "POST", ["post"], ["PSOT"], [1], 5])
-def test_unknown_methods_are_refused(methods: Any) -> None:
+def test_unknown_methods_are_refused(subtests: pytest.Subtests) -> None:
     """A rule for a misspelt method would never match."""
-    with pytest.raises(ConfigurationError, match="methods is None or a set of"):
-        StepUpRule("/a", "public", methods=methods)
+    rows: list[Any] = [[], "", "POST", ["post"], ["PSOT"], [1], 5]
+    for methods in rows:
+        with (
+            subtests.test(methods=methods),
+            pytest.raises(ConfigurationError, match="methods is None or a set of"),
+        ):
+            StepUpRule("/a", "public", methods=methods)
 
 
-@pytest.mark.parametrize("kind", [list, tuple, dict.fromkeys, lambda rules: {0: rules[0]}.values()])
-def test_rules_may_be_any_ordered_collection(kind: Any) -> None:
+def test_rules_may_be_any_ordered_collection(subtests: pytest.Subtests) -> None:
     """Any that can be read twice, in one order."""
-    rule = StepUpRule("/pay", POLICY)
+    rows: list[Any] = [list, tuple, dict.fromkeys, lambda rules: {0: rules[0]}.values()]
+    for kind in rows:
+        with subtests.test(kind=kind):
+            rule = StepUpRule("/pay", POLICY)
 
-    assert checked_rules(kind([rule])) == (rule,)
+            assert checked_rules(kind([rule])) == (rule,)
 
 
-@pytest.mark.parametrize(
-    "rules",
-    [
+def test_what_is_no_sequence_of_rules_is_refused(subtests: pytest.Subtests) -> None:
+    """Nor what reading uses up, nor what has no order."""
+    rows: list[Any] = [
         None,
         "/pay",
         ["/pay"],
@@ -294,9 +303,10 @@ def test_rules_may_be_any_ordered_collection(kind: Any) -> None:
         {StepUpRule("/pay", POLICY)},
         frozenset({StepUpRule("/pay", POLICY)}),
         [StepUpRule("/pay", POLICY), None],
-    ],
-)
-def test_what_is_no_sequence_of_rules_is_refused(rules: Any) -> None:
-    """Nor what reading uses up, nor what has no order."""
-    with pytest.raises(ConfigurationError, match="rules is a sequence of StepUpRule"):
-        checked_rules(rules)
+    ]
+    for rules in rows:
+        with (
+            subtests.test(rules=rules),
+            pytest.raises(ConfigurationError, match="rules is a sequence of StepUpRule"),
+        ):
+            checked_rules(rules)

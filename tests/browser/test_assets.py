@@ -190,9 +190,9 @@ def test_list_that_comes_in_several_fields(client: TestClient) -> None:
     assert zipped.headers["Content-Encoding"] == "gzip"
 
 
-@pytest.mark.parametrize(
-    ("accepted", "zipped"),
-    [
+def test_compressed_for_those_who_take_it(client: TestClient, subtests: pytest.Subtests) -> None:
+    """It comes as small as it is said to be, with a tag of its own."""
+    rows: list[tuple[str, bool]] = [
         ("gzip", True),
         ("br, GZIP;q=0.5", True),
         ("identity", False),
@@ -200,19 +200,16 @@ def test_list_that_comes_in_several_fields(client: TestClient) -> None:
         ("gzip;q=0", False),
         ("gzip; q=0.000", False),
         ("*", False),
-    ],
-)
-def test_compressed_for_those_who_take_it(
-    client: TestClient, accepted: str, *, zipped: bool
-) -> None:
-    """It comes as small as it is said to be, with a tag of its own."""
-    plain = client.get("/step-up/stepup.js")
-    reply = client.get("/step-up/stepup.js", headers={"Accept-Encoding": accepted})
+    ]
+    for accepted, zipped in rows:
+        with subtests.test(accepted=accepted):
+            plain = client.get("/step-up/stepup.js")
+            reply = client.get("/step-up/stepup.js", headers={"Accept-Encoding": accepted})
 
-    assert reply.content == SCRIPT
-    assert (reply.headers.get("Content-Encoding") == "gzip") is zipped
-    assert (reply.headers["ETag"] != plain.headers["ETag"]) is zipped
-    assert (int(reply.headers["Content-Length"]) < 8704) is zipped
+            assert reply.content == SCRIPT
+            assert (reply.headers.get("Content-Encoding") == "gzip") is zipped
+            assert (reply.headers["ETag"] != plain.headers["ETag"]) is zipped
+            assert (int(reply.headers["Content-Length"]) < 8704) is zipped
 
 
 def test_head_has_no_body(client: TestClient) -> None:
@@ -313,9 +310,9 @@ def test_path_behind_a_proxy(app: Starlette) -> None:
     assert url.startswith("/api/step-up/stepup.js?v=")
 
 
-@pytest.mark.parametrize(
-    ("asked", "found"),
-    [
+def test_path_below_a_parameter(app: Starlette, subtests: pytest.Subtests) -> None:
+    """A link does not choose the host of the script, nor any other part of its URL."""
+    rows: list[tuple[str, str]] = [
         ("/acme/", "/acme/step-up/stepup.js"),
         ("//evil.example/", "/evil.example/step-up/stepup.js"),
         ("///evil.example/", "/evil.example/step-up/stepup.js"),
@@ -323,16 +320,15 @@ def test_path_behind_a_proxy(app: Starlette) -> None:
         ("/%0Devil.example/", "/%0Devil.example/step-up/stepup.js"),
         ("/a%3Fb/", "/a%3Fb/step-up/stepup.js"),
         ("/a%23b/", "/a%23b/step-up/stepup.js"),
-    ],
-)
-def test_path_below_a_parameter(app: Starlette, asked: str, found: str) -> None:
-    """A link does not choose the host of the script, nor any other part of its URL."""
-    outer = Starlette(routes=[Mount("/{tenant:path}", app, name="tenant")])
-    client = TestClient(outer)
+    ]
+    for asked, found in rows:
+        with subtests.test(asked=asked):
+            outer = Starlette(routes=[Mount("/{tenant:path}", app, name="tenant")])
+            client = TestClient(outer)
 
-    url = client.get(f"https://shop.example{asked}").json()[0]
+            url = client.get(f"https://shop.example{asked}").json()[0]
 
-    assert url.split("?")[0] == found
+            assert url.split("?")[0] == found
 
 
 def test_path_where_nothing_is_mounted() -> None:

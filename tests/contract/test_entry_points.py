@@ -290,7 +290,6 @@ def plain_starlette(guard: StepUpGuard, handlers: Any = None) -> dict[str, ASGIA
     }
 
 
-@pytest.mark.parametrize("way", ["decorator", "handler", "middleware", "middleware-around"])
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
@@ -300,30 +299,37 @@ def plain_starlette(guard: StepUpGuard, handlers: Any = None) -> dict[str, ASGIA
     ],
 )
 def test_a_plain_starlette_app_answers_problem_documents(
-    way: str, fields: list[tuple[str, str]], status: int, guard: StepUpGuard
+    fields: list[tuple[str, str]], status: int, guard: StepUpGuard, subtests: pytest.Subtests
 ) -> None:
     """With nothing installed, the same bytes and media type as an installed app."""
-    bare = answers(plain_starlette(guard)[way], fields)
-    installed = answers(by_decorator(guard, StepUpPolicy()), fields)
+    rows: list[str] = ["decorator", "handler", "middleware", "middleware-around"]
+    for way in rows:
+        with subtests.test(way=way):
+            bare = answers(plain_starlette(guard)[way], fields)
+            installed = answers(by_decorator(guard, StepUpPolicy()), fields)
 
-    assert [answer[0] for answer in bare] == [status, status]
-    for ours, theirs in zip(bare, installed, strict=True):
-        assert ("content-type", "application/problem+json") in ours[1]
-        assert (sorted(ours[1]), ours[2]) == (sorted(theirs[1]), theirs[2])
+            assert [answer[0] for answer in bare] == [status, status]
+            for ours, theirs in zip(bare, installed, strict=True):
+                assert ("content-type", "application/problem+json") in ours[1]
+                assert (sorted(ours[1]), ours[2]) == (sorted(theirs[1]), theirs[2])
 
 
-@pytest.mark.parametrize("way", ["decorator", "handler", "middleware", "middleware-around"])
 @pytest.mark.parametrize("key", [401, HTTPException, StepUpError, Exception])
 def test_a_handler_of_a_plain_starlette_app_chooses_the_media_type(
-    way: str, key: Any, guard: StepUpGuard
+    key: Any, guard: StepUpGuard, subtests: pytest.Subtests
 ) -> None:
     """The app's own answer with the headers of the refusal is of its own type."""
+    rows: list[str] = ["decorator", "handler", "middleware", "middleware-around"]
+    for way in rows:
+        with subtests.test(way=way):
 
-    def own(request: Request, error: Any) -> Response:
-        return PlainTextResponse("ours", error.status_code, error.headers)
+            def own(request: Request, error: Any) -> Response:
+                return PlainTextResponse("ours", error.status_code, error.headers)
 
-    response = TestClient(plain_starlette(guard, {key: own})[way]).post("/pay")
+            response = TestClient(plain_starlette(guard, {key: own})[way]).post("/pay")
 
-    expected = "application/problem+json" if key is Exception else "text/plain; charset=utf-8"
-    assert response.headers["content-type"] == expected
-    assert response.status_code == 401
+            expected = (
+                "application/problem+json" if key is Exception else "text/plain; charset=utf-8"
+            )
+            assert response.headers["content-type"] == expected
+            assert response.status_code == 401

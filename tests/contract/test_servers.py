@@ -193,7 +193,8 @@ def test_requests_behind_requests_are_judged(server: Server, subtests: pytest.Su
     """However a server splits what comes, each part that it hands on needs a token."""
     rows: dict[str, bytes] = {
         "two lengths": b"POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /admin/pay HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        b"GET /admin/pay HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
         "pipelined": b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
         b"GET /admin/pay HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
         "http 1.0": b"GET /admin/pay HTTP/1.0\r\n\r\n",

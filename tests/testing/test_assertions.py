@@ -76,53 +76,43 @@ def test_challenge_of_another_layer_is_left_alone() -> None:
     assert_step_up_challenge(answer(challenge=f'Basic realm="x", {CHALLENGE}'))
 
 
-@pytest.mark.parametrize(
-    ("parts", "message"),
-    [
-        pytest.param({"status": 403}, "the status to be 401, not 403", id="status"),
-        pytest.param({"cache": "private"}, "to be 'no-store', not 'private'", id="cache"),
-        pytest.param(
-            {"challenge": ""}, "to be 1, not 0; saw 401 with no challenge", id="no-challenge"
-        ),
-        pytest.param(
-            {"challenge": f"{CHALLENGE}, {CHALLENGE}"}, "challenges to be 1, not 2", id="two"
-        ),
-        pytest.param(
-            {"challenge": 'Bearer error="invalid_token"'}, "error='invalid_token'", id="error"
-        ),
-        pytest.param({"challenge": 'Bearer a="1'}, "cannot be read", id="unreadable"),
-        pytest.param(
-            {"challenge": CHALLENGE.replace("Bearer", "DPoP")}, "scheme to be 'bearer'", id="scheme"
-        ),
-        pytest.param({"code": "other"}, "code to be 'insufficient_user_", id="code"),
-        pytest.param({"body": {"detail": "no"}}, "code to be", id="text-detail"),
-        pytest.param({"body": ["no"]}, "code to be", id="list-body"),
-        pytest.param({"max_age": 60}, "the problem's max_age to be 300, not 60", id="max-age"),
-        pytest.param({"acr_values": ["b"]}, "to be ['a', 'b'], not ['b']", id="acr-values"),
-        pytest.param({"unmet": []}, "say what is unmet", id="unmet"),
-    ],
-)
-def test_anything_less_is_explained(parts: dict[str, Any], message: str) -> None:
+def test_anything_less_is_explained(subtests: pytest.Subtests) -> None:
     """The message names what was expected and what was seen."""
-    with pytest.raises(AssertionError) as failure:
-        assert_step_up_challenge(answer(**parts))
-    assert message in str(failure.value)
+    rows: dict[str, tuple[dict[str, Any], str]] = {
+        "status": ({"status": 403}, "the status to be 401, not 403"),
+        "cache": ({"cache": "private"}, "to be 'no-store', not 'private'"),
+        "no-challenge": ({"challenge": ""}, "to be 1, not 0; saw 401 with no challenge"),
+        "two": ({"challenge": f"{CHALLENGE}, {CHALLENGE}"}, "challenges to be 1, not 2"),
+        "error": ({"challenge": 'Bearer error="invalid_token"'}, "error='invalid_token'"),
+        "unreadable": ({"challenge": 'Bearer a="1'}, "cannot be read"),
+        "scheme": ({"challenge": CHALLENGE.replace("Bearer", "DPoP")}, "scheme to be 'bearer'"),
+        "code": ({"code": "other"}, "code to be 'insufficient_user_"),
+        "text-detail": ({"body": {"detail": "no"}}, "code to be"),
+        "list-body": ({"body": ["no"]}, "code to be"),
+        "max-age": ({"max_age": 60}, "the problem's max_age to be 300, not 60"),
+        "acr-values": ({"acr_values": ["b"]}, "to be ['a', 'b'], not ['b']"),
+        "unmet": ({"unmet": []}, "say what is unmet"),
+    }
+    for name, (parts, message) in rows.items():
+        with subtests.test(name):
+            with pytest.raises(AssertionError) as failure:
+                assert_step_up_challenge(answer(**parts))
+            assert message in str(failure.value)
 
 
-@pytest.mark.parametrize(
-    ("wanted", "message"),
-    [
+def test_other_policy_is_explained(subtests: pytest.Subtests) -> None:
+    """A refusal by another policy than the test expects is named."""
+    rows: list[tuple[dict[str, Any], str]] = [
         ({"max_age": 60}, "max_age to be 60, not 300"),
         ({"acr_values": ["b", "a"]}, "acr_values to be ['b', 'a']"),
         ({"amr": ["email"]}, "amr to be ['email'], not ['sms']"),
         ({"unmet": []}, "unmet to be []"),
-    ],
-)
-def test_other_policy_is_explained(wanted: dict[str, Any], message: str) -> None:
-    """A refusal by another policy than the test expects is named."""
-    with pytest.raises(AssertionError) as failure:
-        assert_step_up_challenge(answer(), **wanted)
-    assert message in str(failure.value)
+    ]
+    for wanted, message in rows:
+        with subtests.test(wanted=wanted):
+            with pytest.raises(AssertionError) as failure:
+                assert_step_up_challenge(answer(), **wanted)
+            assert message in str(failure.value)
 
 
 def test_body_that_is_no_json_is_explained() -> None:

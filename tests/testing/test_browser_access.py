@@ -19,48 +19,42 @@ def foreign(server: str | None, **headers: str) -> bool:
     return is_foreign(scope | {"server": (server, 8085) if server else None})
 
 
-@pytest.mark.parametrize(
-    ("server", "headers", "expected"),
-    [
-        pytest.param("127.0.0.1", {"host": "127.0.0.1:8085"}, False, id="program"),
-        pytest.param("127.0.0.1", {"host": "localhost:8085"}, False, id="by-name"),
-        pytest.param("127.0.0.1", {"host": "app.localhost:8085"}, False, id="below-localhost"),
-        pytest.param("::1", {"host": "[::1]:8085"}, False, id="ipv6"),
-        pytest.param("::ffff:127.0.0.1", {"host": "evil.example"}, True, id="both-families"),
-        pytest.param("127.0.0.1", {"host": "evil.example:8085"}, True, id="rebinding"),
-        pytest.param("127.0.0.1", {"host": "localhost.evil.example"}, True, id="rebinding-name"),
-        pytest.param("127.0.0.1", {"host": "[::1"}, True, id="malformed"),
-        pytest.param("127.0.0.1", {}, True, id="no-host"),
-        pytest.param("172.17.0.2", {"host": "emulator:8085"}, False, id="container"),
-        pytest.param("api.descope.com", {"host": "api.descope.com"}, False, id="in-process"),
-        pytest.param(None, {"host": "testserver"}, False, id="no-server"),
-    ],
-)
-def test_host_must_be_of_this_machine(
-    server: str | None, headers: dict[str, str], expected: object
-) -> None:
+def test_host_must_be_of_this_machine(subtests: pytest.Subtests) -> None:
     """On a loopback socket a name that leads elsewhere, or did, is that of a foreign page."""
-    assert foreign(server, **headers) is expected
+    rows: dict[str, tuple[str | None, dict[str, str], object]] = {
+        "program": ("127.0.0.1", {"host": "127.0.0.1:8085"}, False),
+        "by-name": ("127.0.0.1", {"host": "localhost:8085"}, False),
+        "below-localhost": ("127.0.0.1", {"host": "app.localhost:8085"}, False),
+        "ipv6": ("::1", {"host": "[::1]:8085"}, False),
+        "both-families": ("::ffff:127.0.0.1", {"host": "evil.example"}, True),
+        "rebinding": ("127.0.0.1", {"host": "evil.example:8085"}, True),
+        "rebinding-name": ("127.0.0.1", {"host": "localhost.evil.example"}, True),
+        "malformed": ("127.0.0.1", {"host": "[::1"}, True),
+        "no-host": ("127.0.0.1", {}, True),
+        "container": ("172.17.0.2", {"host": "emulator:8085"}, False),
+        "in-process": ("api.descope.com", {"host": "api.descope.com"}, False),
+        "no-server": (None, {"host": "testserver"}, False),
+    }
+    for name, (server, headers, expected) in rows.items():
+        with subtests.test(name):
+            assert foreign(server, **headers) is expected
 
 
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        pytest.param({"origin": "http://127.0.0.1:8085"}, False, id="own"),
-        pytest.param({"origin": "http://localhost:3000"}, False, id="loopback"),
-        pytest.param({"origin": "https://evil.example"}, True, id="foreign"),
-        pytest.param({"origin": "http://localhost.evil.example"}, True, id="looks-like-loopback"),
-        pytest.param({"origin": "null"}, True, id="sandbox"),
-        pytest.param({"sec_fetch_site": "cross-site", "sec_fetch_mode": "no-cors"}, True, id="img"),
-        pytest.param(
-            {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate"}, False, id="followed"
-        ),
-        pytest.param({"sec_fetch_site": "same-origin"}, False, id="the-page"),
-    ],
-)
-def test_origin_must_be_of_this_machine(headers: dict[str, str], expected: object) -> None:
+def test_origin_must_be_of_this_machine(subtests: pytest.Subtests) -> None:
     """A page of another site may link here, and do nothing else."""
-    assert foreign("127.0.0.1", host="127.0.0.1:8085", **headers) is expected
+    rows: dict[str, tuple[dict[str, str], object]] = {
+        "own": ({"origin": "http://127.0.0.1:8085"}, False),
+        "loopback": ({"origin": "http://localhost:3000"}, False),
+        "foreign": ({"origin": "https://evil.example"}, True),
+        "looks-like-loopback": ({"origin": "http://localhost.evil.example"}, True),
+        "sandbox": ({"origin": "null"}, True),
+        "img": ({"sec_fetch_site": "cross-site", "sec_fetch_mode": "no-cors"}, True),
+        "followed": ({"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate"}, False),
+        "the-page": ({"sec_fetch_site": "same-origin"}, False),
+    }
+    for name, (headers, expected) in rows.items():
+        with subtests.test(name):
+            assert foreign("127.0.0.1", host="127.0.0.1:8085", **headers) is expected
 
 
 def test_exposed_emulator_takes_its_own_page() -> None:
@@ -69,16 +63,20 @@ def test_exposed_emulator_takes_its_own_page() -> None:
     assert foreign("172.17.0.2", host="emulator:8085", origin="http://other:8085")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "a.localhost"])
-def test_loopback_is_known(host: str) -> None:
+def test_loopback_is_known(subtests: pytest.Subtests) -> None:
     """Addresses and names of this machine."""
-    assert is_local_name(host)
+    rows: list[str] = ["127.0.0.1", "127.9.9.9", "::1", "localhost", "a.localhost"]
+    for host in rows:
+        with subtests.test(host=host):
+            assert is_local_name(host)
 
 
-@pytest.mark.parametrize("host", ["", "0.0.0.0", "192.168.0.1", "example.com", "localhost.com"])
-def test_other_hosts_are_no_loopback(host: str) -> None:
+def test_other_hosts_are_no_loopback(subtests: pytest.Subtests) -> None:
     """Addresses and names that may be another machine's."""
-    assert not is_local_name(host)
+    rows: list[str] = ["", "0.0.0.0", "192.168.0.1", "example.com", "localhost.com"]
+    for host in rows:
+        with subtests.test(host=host):
+            assert not is_local_name(host)
 
 
 @pytest.fixture
@@ -88,13 +86,18 @@ def served(emulator: DescopeEmulator) -> Iterator[str]:
         yield url
 
 
-@pytest.mark.parametrize("path", ["/", "/_emulator/outbox", "/_emulator/page.js"])
-def test_foreign_page_is_refused(served: str, path: str) -> None:
+def test_foreign_page_is_refused(served: str, subtests: pytest.Subtests) -> None:
     """It gets 403 under a name of its own, and for any request with its origin."""
-    for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
-        refused = httpx.get(served + path, headers=headers)
-        assert (refused.status_code, "Only pages of this machine" in refused.text) == (403, True)
-    assert httpx.get(served + path).status_code == 200
+    rows: list[str] = ["/", "/_emulator/outbox", "/_emulator/page.js"]
+    for path in rows:
+        with subtests.test(path=path):
+            for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+                refused = httpx.get(served + path, headers=headers)
+                assert (refused.status_code, "Only pages of this machine" in refused.text) == (
+                    403,
+                    True,
+                )
+            assert httpx.get(served + path).status_code == 200
 
 
 def test_foreign_page_changes_nothing(served: str, emulator: DescopeEmulator) -> None:

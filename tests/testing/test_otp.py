@@ -282,29 +282,21 @@ def test_custom_claims_cannot_pose_as_step_up(caller: Caller, emulator: DescopeE
         assert "su" not in claims
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param({}, id="empty"),
-        pytest.param({"loginId": ""}, id="empty-login-id"),
-        pytest.param({"loginId": 1}, id="login-id-number"),
-        pytest.param({"loginId": "ann@example.com", "loginOptions": [1]}, id="options-list"),
-        pytest.param(
-            {"loginId": "ann@example.com", "loginOptions": {"stepup": "true"}}, id="stepup-text"
-        ),
-        pytest.param(
-            {"loginId": "ann@example.com", "loginOptions": {"customClaims": "x"}},
-            id="claims-text",
-        ),
-        pytest.param(
-            {"loginId": "ann@example.com", "loginOptions": {"tenantId": 1}}, id="tenant-number"
-        ),
-    ],
-)
-def test_malformed_body_is_refused(caller: Caller, body: dict[str, Any]) -> None:
+def test_malformed_body_is_refused(caller: Caller, subtests: pytest.Subtests) -> None:
     """A member of the wrong type is answered with E011003 and sends nothing."""
-    assert error_of(caller.post("otp/signin/email", body)) == (400, "E011003")
-    assert caller.emulator.outbox == []
+    rows: dict[str, dict[str, Any]] = {
+        "empty": {},
+        "empty-login-id": {"loginId": ""},
+        "login-id-number": {"loginId": 1},
+        "options-list": {"loginId": "ann@example.com", "loginOptions": [1]},
+        "stepup-text": {"loginId": "ann@example.com", "loginOptions": {"stepup": "true"}},
+        "claims-text": {"loginId": "ann@example.com", "loginOptions": {"customClaims": "x"}},
+        "tenant-number": {"loginId": "ann@example.com", "loginOptions": {"tenantId": 1}},
+    }
+    for name, body in rows.items():
+        with subtests.test(name):
+            assert error_of(caller.post("otp/signin/email", body)) == (400, "E011003")
+            assert caller.emulator.outbox == []
 
 
 def test_code_must_be_text(caller: Caller) -> None:

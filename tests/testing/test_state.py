@@ -148,26 +148,25 @@ def test_seeded_users_are_there_once(tmp_path: Path, emulator: DescopeEmulator) 
     assert (ann.phone, emulator.user("bob").roles) == ("+15550100012", ["admin"])
 
 
-@pytest.mark.parametrize(
-    ("option", "text", "sentence"),
-    [
-        pytest.param("--seed", "{", "seed.json: Expecting property name", id="no-json"),
-        pytest.param("--seed", "[]", 'the file must be {"users": [...]}', id="list"),
-        pytest.param("--seed", '{"users": [{"login_id": 1}]}', "user 1: The member", id="type"),
-        pytest.param("--seed", '{"users": [{}]}', "user 1: The body must", id="no-id"),
-        pytest.param("--seed", '{"users": [{"login_id": ""}]}', "must not be empty", id="empty"),
-        pytest.param("--state", "{", "state.json: Expecting property name", id="state-no-json"),
-        pytest.param("--state", "{}", "not one of this project", id="state-of-another"),
-    ],
-)
 def test_mistakes_in_files_are_explained(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, text: str, sentence: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], subtests: pytest.Subtests
 ) -> None:
     """The command does not start, and names the file and the user."""
-    path = tmp_path / f"{option[2:]}.json"
-    path.write_text(text)
-    assert main([option, str(path), "--port", "0"]) == 1
-    assert sentence in capsys.readouterr().err
+    rows: dict[str, tuple[str, str, str]] = {
+        "no-json": ("--seed", "{", "seed.json: Expecting property name"),
+        "list": ("--seed", "[]", 'the file must be {"users": [...]}'),
+        "type": ("--seed", '{"users": [{"login_id": 1}]}', "user 1: The member"),
+        "no-id": ("--seed", '{"users": [{}]}', "user 1: The body must"),
+        "empty": ("--seed", '{"users": [{"login_id": ""}]}', "must not be empty"),
+        "state-no-json": ("--state", "{", "state.json: Expecting property name"),
+        "state-of-another": ("--state", "{}", "not one of this project"),
+    }
+    for name, (option, text, sentence) in rows.items():
+        with subtests.test(name):
+            path = tmp_path / f"{option[2:]}.json"
+            path.write_text(text)
+            assert main([option, str(path), "--port", "0"]) == 1
+            assert sentence in capsys.readouterr().err
 
 
 def test_missing_seed_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

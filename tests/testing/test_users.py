@@ -6,20 +6,19 @@ from fastapi_stepup.testing import DescopeEmulator
 from fastapi_stepup.testing.emulator.users import is_email, is_phone, masked_email, masked_phone
 
 
-@pytest.mark.parametrize(
-    ("text", "email", "phone"),
-    [
+def test_addresses_and_numbers_are_distinguished(subtests: pytest.Subtests) -> None:
+    """A login id is an address, a number, or neither."""
+    rows: list[tuple[str, bool, bool]] = [
         ("ann@example.com", True, False),
         ("ann", False, False),
         ("a@b@c", False, False),
         ("+15550100012", False, True),
         ("2125551212", False, True),
         ("12345", False, False),
-    ],
-)
-def test_addresses_and_numbers_are_distinguished(text: str, *, email: bool, phone: bool) -> None:
-    """A login id is an address, a number, or neither."""
-    assert (email, phone) == (is_email(text), is_phone(text))
+    ]
+    for text, email, phone in rows:
+        with subtests.test(text=text):
+            assert (email, phone) == (is_email(text), is_phone(text))
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,6 @@ def test_a_reply_to_a_session_is_private(
     assert cache_fields(client.get("/open")) == (None, None)
 
 
-@pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize(
     "said",
     [
@@ -90,18 +89,23 @@ def test_a_reply_to_a_session_is_private(
     ],
 )
 def test_what_the_app_says_itself_stays(
-    build: Any, said: dict[str, str], guard: StepUpGuard, descope: DescopeEmulator
+    said: dict[str, str], guard: StepUpGuard, descope: DescopeEmulator, subtests: pytest.Subtests
 ) -> None:
     """It knows better."""
-    app = build(guard)
-    asked = [Depends(RequireSession(guard))]
-    app.get("/me", dependencies=asked)(lambda: PlainTextResponse("Ann", headers=said))
+    for build in BUILDS:
+        with subtests.test(build=build):
+            app = build(guard)
+            asked = [Depends(RequireSession(guard))]
+            app.get("/me", dependencies=asked)(lambda: PlainTextResponse("Ann", headers=said))
 
-    response = TestClient(app).get("/me", headers=descope.sign_in(ANN).headers)
+            response = TestClient(app).get("/me", headers=descope.sign_in(ANN).headers)
 
-    [(name, value)] = said.items()
-    assert response.headers[name] == value
-    assert cache_fields(response) == (value if name.lower() == "cache-control" else None, None)
+            [(name, value)] = said.items()
+            assert response.headers[name] == value
+            assert cache_fields(response) == (
+                value if name.lower() == "cache-control" else None,
+                None,
+            )
 
 
 def test_what_the_reply_varies_on_is_added_to(guard: StepUpGuard, descope: DescopeEmulator) -> None:

@@ -148,26 +148,25 @@ def test_preflights_are_refused_with_cors_inside(guard: StepUpGuard) -> None:
     assert "access-control-allow-origin" not in answer.headers
 
 
-@pytest.mark.parametrize(
-    ("cors", "exposed"),
-    [
-        pytest.param({}, "WWW-Authenticate", id="nothing-yet"),
-        pytest.param({"expose_headers": ["X-A", "X-B"]}, "X-A, X-B, WWW-Authenticate", id="some"),
-        pytest.param({"expose_headers": ["www-authenticate"]}, "www-authenticate", id="already"),
-        pytest.param({"allow_origins": ["*"]}, "WWW-Authenticate", id="any-origin"),
-    ],
-)
 @pytest.mark.parametrize("fields", [{}, {"Authorization": "Bearer"}], ids=["401", "400"])
 def test_challenges_are_exposed(
-    cors: dict[str, Any], exposed: str, fields: dict[str, str], guard: StepUpGuard
+    fields: dict[str, str], guard: StepUpGuard, subtests: pytest.Subtests
 ) -> None:
     """A page of another origin may read the challenge; what it may read already stays."""
-    client = TestClient(cors_app(guard, outermost=True, **cors))
+    rows: dict[str, tuple[dict[str, Any], str]] = {
+        "nothing-yet": ({}, "WWW-Authenticate"),
+        "some": ({"expose_headers": ["X-A", "X-B"]}, "X-A, X-B, WWW-Authenticate"),
+        "already": ({"expose_headers": ["www-authenticate"]}, "www-authenticate"),
+        "any-origin": ({"allow_origins": ["*"]}, "WWW-Authenticate"),
+    }
+    for name, (cors, exposed) in rows.items():
+        with subtests.test(name):
+            client = TestClient(cors_app(guard, outermost=True, **cors))
 
-    answer = client.post("/pay", headers=ORIGIN | fields)
+            answer = client.post("/pay", headers=ORIGIN | fields)
 
-    assert answer.headers["access-control-expose-headers"] == exposed
-    assert "access-control-allow-origin" in answer.headers
+            assert answer.headers["access-control-expose-headers"] == exposed
+            assert "access-control-allow-origin" in answer.headers
 
 
 def test_challenges_are_not_exposed_to_other_origins(

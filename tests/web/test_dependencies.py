@@ -290,14 +290,20 @@ def test_repr_says_what_is_asked(guard: StepUpGuard) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", [RequireSession, RequireStepUp])
 @pytest.mark.parametrize("not_a_guard", ["P2…", None, StepUpGuard, StepUpPolicy()])
 def test_something_else_than_a_guard_is_a_configuration_error(
-    kind: type[RequireSession], not_a_guard: Any
+    not_a_guard: Any, subtests: pytest.Subtests
 ) -> None:
     """The message shows how it is written."""
-    with pytest.raises(ConfigurationError, match=r"takes the guard first: Require\w+\(StepUpGuard"):
-        kind(not_a_guard)
+    rows: list[type[RequireSession]] = [RequireSession, RequireStepUp]
+    for kind in rows:
+        with (
+            subtests.test(kind=kind),
+            pytest.raises(
+                ConfigurationError, match=r"takes the guard first: Require\w+\(StepUpGuard"
+            ),
+        ):
+            kind(not_a_guard)
 
 
 @pytest.mark.parametrize(
@@ -315,11 +321,17 @@ def test_policy_comes_alone(arguments: dict[str, Any], guard: StepUpGuard) -> No
         RequireStepUp(guard, **arguments)
 
 
-@pytest.mark.parametrize("max_age", ["5 minutes", -1, 0.5, float("nan"), True, "", "1w"])
-def test_bad_duration_is_a_configuration_error(max_age: Any, guard: StepUpGuard) -> None:
+def test_bad_duration_is_a_configuration_error(
+    guard: StepUpGuard, subtests: pytest.Subtests
+) -> None:
     """The message says which durations there are."""
-    with pytest.raises(ConfigurationError, match='"90s", "5m", "2h" or "1d"'):
-        RequireStepUp(guard, max_age=max_age)
+    rows: list[Any] = ["5 minutes", -1, 0.5, float("nan"), True, "", "1w"]
+    for max_age in rows:
+        with (
+            subtests.test(max_age=max_age),
+            pytest.raises(ConfigurationError, match='"90s", "5m", "2h" or "1d"'),
+        ):
+            RequireStepUp(guard, max_age=max_age)
 
 
 def test_unknown_arguments_are_type_errors(guard: StepUpGuard) -> None:

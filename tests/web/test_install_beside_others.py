@@ -165,29 +165,25 @@ def test_handlers_of_the_app_answer_its_own_errors(key: Any, guard: StepUpGuard)
     assert app.exception_handlers[key] is to_login
 
 
-@pytest.mark.parametrize("install_first", [True, False])
-@pytest.mark.parametrize("kind", [StepUpError, StepUpRequired])
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS[:-1])
 def test_a_handler_for_refusals_answers(
-    install_first: bool,  # noqa: FBT001  # a parameter of the test
-    kind: type[StepUpError],
-    entry_point: Callable[..., ASGIApp],
-    guard: StepUpGuard,
-    descope: DescopeEmulator,
+    entry_point: Callable[..., ASGIApp], guard: StepUpGuard, descope: DescopeEmulator
 ) -> None:
     """An app with an error format of its own gives refusals that form, in either order."""
-    app = FastAPI()
-    if install_first:
-        install(app, guard)
-    app.add_exception_handler(kind, in_its_own_form)
-    app.add_exception_handler(401, to_login)
-    if not install_first:
-        install(app, guard)
-    client = TestClient(entry_point(app, guard))
+    headers = descope.sign_in(ANN).headers
+    for kind, install_first in product((StepUpError, StepUpRequired), (True, False)):
+        app = FastAPI()
+        if install_first:
+            install(app, guard)
+        app.add_exception_handler(kind, in_its_own_form)
+        app.add_exception_handler(401, to_login)
+        if not install_first:
+            install(app, guard)
+        client = TestClient(entry_point(app, guard))
 
-    response = client.post("/pay", headers=descope.sign_in(ANN).headers)
+        response = client.post("/pay", headers=headers)
 
-    assert (response.status_code, response.json()) == (418, {"error": "StepUpRequired"})
+        assert (response.status_code, response.json()) == (418, {"error": "StepUpRequired"})
 
 
 def test_websockets_are_denied_before_a_handler_for_401(

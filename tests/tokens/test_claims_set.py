@@ -34,271 +34,280 @@ def rejection(
 
 
 @pytest.mark.parametrize(
-    ("changes", "options"),
+    ("name", "values"),
     [
-        pytest.param({}, {}, id="TV-001"),
-        pytest.param({"exp": NOW + 10.5}, {}, id="TV-057-float"),
-        pytest.param({"exp": NOW - 4, "iat": NOW - 60}, {}, id="TV-051-within-leeway"),
-        pytest.param({"iat": NOW + 3}, {}, id="OT-042-within-leeway"),
-        pytest.param({"exp": NOW + 50 * 365 * 86400}, {}, id="TV-059-no-limit-set"),
-        pytest.param({"exp": NOW + 600, "iat": NOW}, {"max_lifetime": 600}, id="TV-059-at-limit"),
-        pytest.param({"nbf": NOW - 1}, {}, id="TV-061-nbf"),
-        pytest.param({"iss": PROJECT_ID}, {}, id="TV-069-bare"),
-        pytest.param({"iss": f"{HOST}/{PROJECT_ID}"}, {}, id="TV-069-oidc"),
-        pytest.param({"iss": f"{HOST}/v1/apps/{PROJECT_ID}"}, {}, id="TV-069-apps"),
-        pytest.param({"iss": f"{HOST}/v1/apps/{PROJECT_ID}/T2acme"}, {}, id="issuer-of-a-tenant"),
-        pytest.param({"iss": f"{HOST}/v1/apps/{PROJECT_ID}/a.b~c_d"}, {}, id="issuer-of-own-id"),
-        pytest.param({"iss": f"{HOST}/v1/apps/agentic/{PROJECT_ID}/MS1"}, {}, id="issuer-agentic"),
+        pytest.param("exp", [NOW + 10.5], id="TV-057-float"),
+        pytest.param("exp", [NOW + 50 * 365 * 86400, 32_503_679_999], id="exp-far-ahead"),
+        pytest.param("iat", [1, NOW + 3], id="OT-042-iat-of-1970-and-within-leeway"),
+        pytest.param("nbf", [NOW - 1], id="TV-061-nbf"),
         pytest.param(
-            {"iss": f"https://auth.example.com/{PROJECT_ID}"},
-            {"issuer_hosts": frozenset({"https://auth.example.com"})},
-            id="TV-069-custom-domain",
+            "iss",
+            [
+                PROJECT_ID,
+                f"{HOST}/{PROJECT_ID}",
+                f"{HOST}/v1/apps/{PROJECT_ID}",
+                f"{HOST}/v1/apps/{PROJECT_ID}/T2acme",
+                f"{HOST}/v1/apps/{PROJECT_ID}/a.b~c_d",
+                f"{HOST}/v1/apps/agentic/{PROJECT_ID}/MS1",
+            ],
+            id="TV-069",
         ),
-        pytest.param(
-            {"iss": "https://elsewhere.example/x"},
-            {"issuers": frozenset({"https://elsewhere.example/x"})},
-            id="TV-069-listed",
-        ),
-        pytest.param({"aud": "api"}, {"audience": frozenset({"api"})}, id="TV-071-string"),
-        pytest.param({"aud": ["x", "api"]}, {"audience": frozenset({"api"})}, id="TV-071-list"),
-        pytest.param({"aud": "b"}, {"audience": frozenset({"a", "b"})}, id="TV-071-any-of"),
-        pytest.param({"aud": PROJECT_ID}, {}, id="TV-074-project-id"),
-        pytest.param({"aud": [PROJECT_ID, "x"]}, {}, id="TV-074-project-id-in-list"),
-        pytest.param({"aud": "x"}, {"any_audience": True}, id="TV-074-opted-out"),
-        pytest.param({"sub": "x" * 256}, {}, id="TV-075-longest"),
-        pytest.param({"sub": "x"}, {}, id="subject-of-one-character"),
-        pytest.param({"iat": 1}, {}, id="iat-of-1970"),
-        pytest.param({"exp": 32_503_679_999}, {}, id="exp-before-the-year-3000"),
-        pytest.param({"drn": REMOVE}, {}, id="TV-079-off"),
-        pytest.param({"su": True}, {}, id="TV-093"),
-        pytest.param({"jti": "x"}, {}, id="jti"),
-        pytest.param(
-            {"rexp": "2026-12-22T02:37:57Z", "dct": "T1", "tenants": {"T1": {}}},
-            {},
-            id="descope-claims",
-        ),
-        pytest.param({"sub": "Zoë Müller"}, {}, id="sub-printable"),
+        pytest.param("aud", [PROJECT_ID, [PROJECT_ID, "x"]], id="TV-074-project-id"),
+        pytest.param("sub", ["x", "x" * 256, "Zoë Müller"], id="TV-075-printable"),
+        pytest.param("drn", [REMOVE], id="TV-079-off"),
+        pytest.param("su", [True], id="TV-093"),
+        pytest.param("jti", ["x"], id="jti"),
     ],
 )
-def test_claims_that_pass(changes: dict[str, Any], options: dict[str, Any]) -> None:
-    """A good session in each form that Descope or a configuration gives it."""
-    assert rejection(changes, **options) is None
+def test_claims_that_pass(name: str, values: list[Any], subtests: pytest.Subtests) -> None:
+    """TV-001: a good session in each form that Descope gives it."""
+    assert rejection({}) is None
+    for value in values:
+        with subtests.test(value=value):
+            assert rejection({name: value}) is None
 
 
-REJECTED = [
-    pytest.param({"exp": NOW - 100, "iat": NOW - 200}, "expired", id="TV-051"),
-    pytest.param({"exp": NOW - 6, "iat": NOW - 200}, "expired", id="TV-051-past-leeway"),
-    pytest.param({"exp": REMOVE}, "claim_missing", id="TV-053-missing"),
-    pytest.param({"exp": None}, "claim_missing", id="TV-053-null"),
-    *(
-        pytest.param({"exp": exp}, "claim_invalid", id=f"TV-054-{name}")
-        for name, exp in (
-            ("text", str(NOW + 99)),
-            ("spaced", f" {NOW + 99}"),
-            ("underscores", "9_999_999_999"),
-            ("full-width", "\uff19" * 10),
-            ("empty", ""),
-            ("iso", "2030-01-01T00:00:00Z"),
-        )
-    ),
-    *(
-        pytest.param({"exp": exp}, "claim_invalid", id=f"TV-055-{name}")
-        for name, exp in (
-            ("true", True),
-            ("false", False),
-            ("list", [NOW + 99]),
-            ("object", {"exp": NOW}),
-        )
-    ),
-    pytest.param({"exp": 0}, "claim_invalid", id="TV-058-0"),
-    pytest.param({"iat": 0}, "claim_invalid", id="iat-0"),
-    pytest.param({"exp": 32_503_680_000}, "claim_invalid", id="exp-in-the-year-3000"),
-    pytest.param({"exp": -1}, "claim_invalid", id="TV-058-minus-1"),
-    pytest.param({"exp": 1e308}, "claim_invalid", id="exp-1e308"),
-    pytest.param({"exp": 10**400}, "claim_invalid", id="exp-401-digits"),
-    pytest.param({"exp": NOW * 1000}, "claim_invalid", id="exp-in-milliseconds"),
-    *(
-        pytest.param({"nbf": nbf}, expected, id=f"TV-061-{name}")
-        for name, nbf, expected in (
-            ("text", str(NOW), "claim_invalid"),
-            ("null", None, "claim_missing"),
-            ("list", [NOW], "claim_invalid"),
-            ("future", NOW + 60, "not_yet_valid"),
-            ("bool", True, "claim_invalid"),
-        )
-    ),
-    pytest.param({"iat": REMOVE}, "claim_missing", id="TV-062-missing"),
-    pytest.param({"iat": NOW + 60}, "not_yet_valid", id="TV-062-future"),
-    pytest.param({"iat": str(NOW)}, "claim_invalid", id="TV-062-text"),
-    pytest.param({"iat": True}, "claim_invalid", id="TV-062-bool"),
-    pytest.param({"iat": NOW + 4, "exp": NOW + 3}, "lifetime", id="TV-063"),
-    pytest.param({"iss": "P2zzzzzzzzzzzzzzzzzzzzzzzzzz"}, "issuer", id="TV-065"),
-    *(
-        pytest.param({"iss": iss}, "issuer", id=f"TV-066-{name}")
-        for name, iss in (
-            ("list", [PROJECT_ID]),
-            ("dict", {PROJECT_ID: 1}),
-            ("null", None),
-            ("missing", REMOVE),
-            ("empty", ""),
-            ("number", 1),
-            ("true", True),
-        )
-    ),
-    *(
-        pytest.param({"iss": iss}, "issuer", id=f"TV-067-{name}")
-        for name, iss in (
-            ("prefix", PROJECT_ID[:-1]),
-            ("suffix", PROJECT_ID[1:]),
-            ("super", PROJECT_ID + "x"),
-            ("case", PROJECT_ID.lower()),
-            ("slash", f"{HOST}/{PROJECT_ID}/"),
-            ("bare-slash", f"{PROJECT_ID}/"),
-            ("one-more", f"{HOST}/{PROJECT_ID}/MS1"),
-            ("two-more", f"{HOST}/{PROJECT_ID}/a/b"),
-            ("tenant-of-another", f"{HOST}/v1/apps/P2other/{PROJECT_ID}"),
-            ("below-a-tenant", f"{HOST}/v1/apps/{PROJECT_ID}/T2acme/more"),
-            ("empty-tenant", f"{HOST}/v1/apps/{PROJECT_ID}/"),
-            ("tenant-on-foreign-host", f"https://evil.example/v1/apps/{PROJECT_ID}/T2acme"),
-            ("tenant-dots", f"{HOST}/v1/apps/{PROJECT_ID}/.."),
-            ("tenant-dot", f"{HOST}/v1/apps/{PROJECT_ID}/."),
-            ("tenant-escaped", f"{HOST}/v1/apps/{PROJECT_ID}/%2e%2e"),
-            ("tenant-query", f"{HOST}/v1/apps/{PROJECT_ID}/T2?x"),
-            ("tenant-newline", f"{HOST}/v1/apps/{PROJECT_ID}/T2acme\n"),
-            ("agentic-of-another", f"{HOST}/v1/apps/agentic/P2other/{PROJECT_ID}"),
-            ("agentic-without-server", f"{HOST}/v1/apps/agentic/{PROJECT_ID}"),
-            ("agentic-deeper", f"{HOST}/v1/apps/agentic/{PROJECT_ID}/MS1/x"),
-            ("agentic-elsewhere", f"{HOST}/v1/apps/other/{PROJECT_ID}/MS1"),
-            ("host-only", HOST),
-            ("foreign-host", f"https://evil.example/{PROJECT_ID}"),
-            ("http", f"http://api.descope.com/{PROJECT_ID}"),
-            ("userinfo", f"https://api.descope.com@evil.example/{PROJECT_ID}"),
-            ("port", f"https://api.descope.com:444/{PROJECT_ID}"),
-            ("host-suffix", f"https://api.descope.com.evil.example/{PROJECT_ID}"),
-            ("double-slash", f"{HOST}//{PROJECT_ID}"),
-            ("dots", f"{HOST}/x/../{PROJECT_ID}"),
-            ("query", f"{HOST}/?{PROJECT_ID}"),
-            ("fragment", f"{HOST}/#/{PROJECT_ID}"),
-            ("backslash", f"{HOST}\\{PROJECT_ID}"),
-            ("newline", f"{PROJECT_ID}\n"),
-            ("space", f" {PROJECT_ID}"),
-            ("scheme-case", f"HTTPS://api.descope.com/{PROJECT_ID}"),
-            ("no-scheme", f"api.descope.com/{PROJECT_ID}"),
-            ("file", f"file:///{PROJECT_ID}"),
-            ("other-path", f"{HOST}/v2/apps/{PROJECT_ID}"),
-        )
-    ),
-    *(
-        pytest.param({"aud": aud}, "audience", id=f"TV-074-{name}")
-        for name, aud in (
-            ("foreign", "api"),
-            ("list", ["api"]),
-            ("empty-list", []),
-            ("empty", ""),
-            ("null", None),
-            ("dict", {PROJECT_ID: 1}),
-            ("number", 1),
-            ("mixed", [PROJECT_ID, 1]),
-            ("nested", [[PROJECT_ID]]),
-            ("case", PROJECT_ID.lower()),
-        )
-    ),
-    *(
-        pytest.param({"sub": sub}, "subject", id=f"TV-075-{name}")
-        for name, sub in (
-            ("missing", REMOVE),
-            ("empty", ""),
-            ("number", 5),
-            ("null", None),
-            ("list", ["U2x"]),
-            ("10-kb", "x" * 10_240),
-            ("257", "x" * 257),
-            ("newline", "U2x\nroot"),
-            ("nul", "U2x\0"),
-            ("ansi", "\x1b[2J"),
-            ("zero-width", "U2\u200bx"),
-            ("bidi", "U2\u202ex"),
-        )
-    ),
-    pytest.param({"drn": "DSR"}, "not_a_session", id="TV-077"),
-    pytest.param({"drn": "DSR", "su": True}, "not_a_session", id="TV-078"),
-    *(
-        pytest.param({"drn": drn}, "not_a_session", id=f"TV-077-{name}")
-        for name, drn in (
-            ("null", None),
-            ("empty", ""),
-            ("case", "ds"),
-            ("list", ["DS"]),
-            ("other", "DSX"),
-            ("true", True),
-        )
-    ),
-    pytest.param({"nonce": "n", "aud": PROJECT_ID, "drn": REMOVE}, "not_a_session", id="TV-081"),
-    pytest.param({"nonce": None}, "not_a_session", id="TV-081-null-nonce"),
-    pytest.param({"cnf": {"jkt": "x"}}, "sender_constrained", id="TV-083"),
-    pytest.param({"cnf": None}, "sender_constrained", id="TV-083-null"),
-    pytest.param({"jti": 5}, "claim_invalid", id="jti-number"),
-    pytest.param({"jti": None}, "claim_invalid", id="jti-null"),
-]
-
-
-@pytest.mark.parametrize(("changes", "expected"), REJECTED)
-def test_claims_that_are_rejected(changes: dict[str, Any], expected: str) -> None:
-    """Each bad claim has its reason."""
-    assert rejection(changes) == expected
+FAR = NOW + 50 * 365 * 86400
+APIS = frozenset({"api", "b"})
 
 
 @pytest.mark.parametrize(
-    ("changes", "options", "expected"),
+    ("options", "passes", "fails", "expected"),
     [
-        pytest.param({}, {"audience": frozenset({"api"})}, "audience", id="TV-070"),
-        *(
-            pytest.param(
-                {"aud": aud}, {"audience": frozenset({"api"})}, "audience", id=f"TV-071-{name}"
-            )
-            for name, aud in (("without", ["x", "y"]), ("empty-list", []), ("empty", ""))
-        ),
-        *(
-            pytest.param(
-                {"aud": aud}, {"audience": frozenset({"api"})}, "audience", id=f"TV-073-{name}"
-            )
-            for name, aud in (
-                ("sub", "ap"),
-                ("super", "api2"),
-                ("case", "API"),
-                ("in-list", ["ap"]),
-            )
+        pytest.param(
+            {"issuer_hosts": frozenset({"https://auth.example.com"})},
+            [{"iss": f"https://auth.example.com/{PROJECT_ID}"}],
+            [{"iss": f"{HOST}/{PROJECT_ID}"}],
+            "issuer",
+            id="TV-069-custom-domain",
         ),
         pytest.param(
-            {"aud": PROJECT_ID},
-            {"audience": frozenset({"api"})},
+            {"issuers": frozenset({"https://elsewhere.example/x"})},
+            [{"iss": "https://elsewhere.example/x"}],
+            [{"iss": "https://elsewhere.example/"}],
+            "issuer",
+            id="TV-069-listed",
+        ),
+        pytest.param(
+            {"audience": APIS},
+            [{"aud": "api"}, {"aud": "b"}, {"aud": ["x", "api"]}],
+            [
+                {},
+                *(
+                    {"aud": aud}
+                    for aud in ("ap", "api2", "API", ["ap"], ["x", "y"], [], "", PROJECT_ID)
+                ),
+            ],
             "audience",
-            id="TV-071-project-id",
-        ),
-        pytest.param({"aud": [1]}, {"any_audience": True}, "audience", id="TV-074-opted-out-shape"),
-        pytest.param(
-            {"drn": REMOVE}, {"require_session_name": True}, "not_a_session", id="TV-079-on"
+            id="TV-070-TV-071-TV-073",
         ),
         pytest.param(
-            {"exp": NOW + 50 * 365 * 86400}, {"max_lifetime": 86400}, "lifetime", id="TV-059"
+            {"any_audience": True},
+            [{"aud": "x"}],
+            [{"aud": [1]}],
+            "audience",
+            id="TV-074-opted-out",
         ),
         pytest.param(
-            {"exp": NOW + 601, "iat": NOW},
+            {"require_session_name": True}, [{}], [{"drn": REMOVE}], "not_a_session", id="TV-079-on"
+        ),
+        pytest.param(
             {"max_lifetime": 600},
+            [{"exp": NOW + 600, "iat": NOW}],
+            [{"exp": NOW + 601, "iat": NOW}, {"exp": FAR}],
             "lifetime",
-            id="TV-059-one-second",
+            id="TV-059",
         ),
-        pytest.param({"exp": NOW - 1, "iat": NOW - 60}, {"leeway": 0}, "expired", id="leeway-0"),
         pytest.param(
-            {"iss": f"{HOST}/{PROJECT_ID}"}, {"issuer_hosts": frozenset()}, "issuer", id="no-hosts"
+            {"leeway": 0},
+            [{"exp": NOW + 1, "iat": NOW - 60}],
+            [{"exp": NOW - 1, "iat": NOW - 60}],
+            "expired",
+            id="no-leeway",
         ),
     ],
 )
-def test_claims_that_settings_reject(
-    changes: dict[str, Any], options: dict[str, Any], expected: str
+def test_settings_decide(
+    options: dict[str, Any],
+    passes: list[dict[str, Any]],
+    fails: list[dict[str, Any]],
+    expected: str,
+    subtests: pytest.Subtests,
 ) -> None:
-    """Each setting has an effect."""
-    assert rejection(changes, **options) == expected
+    """Each setting has an effect: on tokens that differ in that point alone."""
+    for changes in passes:
+        with subtests.test(changes=changes):
+            assert rejection(changes, **options) is None
+    for changes in fails:
+        with subtests.test(changes=changes):
+            assert rejection(changes, **options) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"exp": NOW - 4, "iat": NOW - 60}, None, id="TV-051-within-leeway"),
+        pytest.param({"exp": NOW - 6, "iat": NOW - 60}, "expired", id="TV-051"),
+        pytest.param({"iat": NOW + 4, "exp": NOW + 3}, "lifetime", id="TV-063"),
+    ],
+)
+def test_times_that_only_both_of_them_tell(changes: dict[str, Any], expected: str | None) -> None:
+    """When a token was issued and when it expires, one beside the other."""
+    assert rejection(changes) == expected
+
+
+REJECTED = [
+    pytest.param("exp", "claim_missing", [REMOVE, None], id="TV-053"),
+    pytest.param(
+        "exp",
+        "claim_invalid",
+        [
+            str(NOW + 99),
+            f" {NOW + 99}",
+            "9_999_999_999",
+            "\uff19" * 10,
+            "",
+            "2030-01-01T00:00:00Z",
+        ],
+        id="TV-054-text",
+    ),
+    pytest.param(
+        "exp",
+        "claim_invalid",
+        [True, False, [NOW + 99], {"exp": NOW}],
+        id="TV-055-other-types",
+    ),
+    pytest.param(
+        "exp",
+        "claim_invalid",
+        [0, -1, 32_503_680_000, NOW * 1000, 1e308, 10**400],
+        id="TV-058-out-of-range",
+    ),
+    pytest.param("nbf", "claim_missing", [None], id="TV-061-null"),
+    pytest.param("nbf", "claim_invalid", [str(NOW), [NOW], True], id="TV-061-other-types"),
+    pytest.param("nbf", "not_yet_valid", [NOW + 60], id="TV-061-future"),
+    pytest.param("iat", "claim_missing", [REMOVE], id="TV-062-missing"),
+    pytest.param("iat", "claim_invalid", [0, str(NOW), True], id="TV-062-no-time"),
+    pytest.param("iat", "not_yet_valid", [NOW + 60], id="TV-062-future"),
+    pytest.param(
+        "iss",
+        "issuer",
+        [[PROJECT_ID], {PROJECT_ID: 1}, None, REMOVE, "", 1, True],
+        id="TV-066",
+    ),
+    pytest.param(
+        "iss",
+        "issuer",
+        [
+            "P2zzzzzzzzzzzzzzzzzzzzzzzzzz",
+            PROJECT_ID[:-1],
+            PROJECT_ID[1:],
+            PROJECT_ID + "x",
+            PROJECT_ID.lower(),
+            f"{PROJECT_ID}/",
+            f"{PROJECT_ID}\n",
+            f" {PROJECT_ID}",
+        ],
+        id="TV-065-TV-067-other-ids",
+    ),
+    pytest.param(
+        "iss",
+        "issuer",
+        [
+            f"https://evil.example/{PROJECT_ID}",
+            f"http://api.descope.com/{PROJECT_ID}",
+            f"https://api.descope.com@evil.example/{PROJECT_ID}",
+            f"https://api.descope.com:444/{PROJECT_ID}",
+            f"https://api.descope.com.evil.example/{PROJECT_ID}",
+            f"{HOST}\\{PROJECT_ID}",
+            f"HTTPS://api.descope.com/{PROJECT_ID}",
+            f"api.descope.com/{PROJECT_ID}",
+            f"file:///{PROJECT_ID}",
+            f"https://evil.example/v1/apps/{PROJECT_ID}/T2acme",
+        ],
+        id="TV-067-other-hosts",
+    ),
+    pytest.param(
+        "iss",
+        "issuer",
+        [
+            HOST,
+            f"{HOST}/{PROJECT_ID}/",
+            f"{HOST}//{PROJECT_ID}",
+            f"{HOST}/x/../{PROJECT_ID}",
+            f"{HOST}/?{PROJECT_ID}",
+            f"{HOST}/#/{PROJECT_ID}",
+            f"{HOST}/{PROJECT_ID}/MS1",
+            f"{HOST}/{PROJECT_ID}/a/b",
+            f"{HOST}/v2/apps/{PROJECT_ID}",
+        ],
+        id="TV-067-other-paths",
+    ),
+    pytest.param(
+        "iss",
+        "issuer",
+        [
+            f"{HOST}/v1/apps/P2other/{PROJECT_ID}",
+            f"{HOST}/v1/apps/{PROJECT_ID}/T2acme/more",
+            f"{HOST}/v1/apps/{PROJECT_ID}/",
+            f"{HOST}/v1/apps/{PROJECT_ID}/..",
+            f"{HOST}/v1/apps/{PROJECT_ID}/.",
+            f"{HOST}/v1/apps/{PROJECT_ID}/%2e%2e",
+            f"{HOST}/v1/apps/{PROJECT_ID}/T2?x",
+            f"{HOST}/v1/apps/{PROJECT_ID}/T2acme\n",
+        ],
+        id="TV-067-tenants",
+    ),
+    pytest.param(
+        "iss",
+        "issuer",
+        [
+            f"{HOST}/v1/apps/agentic/P2other/{PROJECT_ID}",
+            f"{HOST}/v1/apps/agentic/{PROJECT_ID}",
+            f"{HOST}/v1/apps/agentic/{PROJECT_ID}/MS1/x",
+            f"{HOST}/v1/apps/other/{PROJECT_ID}/MS1",
+        ],
+        id="TV-067-agentic",
+    ),
+    pytest.param(
+        "aud", "audience", ["api", ["api"], [], "", PROJECT_ID.lower()], id="TV-074-foreign"
+    ),
+    pytest.param(
+        "aud",
+        "audience",
+        [None, {PROJECT_ID: 1}, 1, [PROJECT_ID, 1], [[PROJECT_ID]]],
+        id="TV-074-other-types",
+    ),
+    pytest.param("sub", "subject", [REMOVE, None, 5, ["U2x"]], id="TV-075-no-text"),
+    pytest.param("sub", "subject", ["", "x" * 257, "x" * 10_240], id="TV-075-length"),
+    pytest.param(
+        "sub",
+        "subject",
+        ["U2x\nroot", "U2x\0", "\x1b[2J", "U2\u200bx", "U2\u202ex"],
+        id="TV-075-not-printable",
+    ),
+    pytest.param("drn", "not_a_session", ["DSR", "ds", "DSX", "", None, ["DS"], True], id="TV-077"),
+    pytest.param("nonce", "not_a_session", ["n", None], id="TV-081"),
+    pytest.param("cnf", "sender_constrained", [{"jkt": "x"}, None], id="TV-083"),
+    pytest.param("jti", "claim_invalid", [5, None], id="jti"),
+]
+
+
+@pytest.mark.parametrize(("name", "expected", "values"), REJECTED)
+def test_claims_that_are_rejected(
+    name: str, expected: str, values: list[Any], subtests: pytest.Subtests
+) -> None:
+    """Each bad value of a claim, with the reason."""
+    for value in values:
+        with subtests.test(value=value):
+            assert rejection({name: value}) == expected
+
+
+def test_refresh_tokens_and_id_tokens_are_no_sessions() -> None:
+    """TV-078, TV-081: whatever else they say."""
+    assert rejection({"drn": "DSR", "su": True}) == "not_a_session"
+    id_token = {"nonce": "n", "aud": PROJECT_ID, "drn": REMOVE}
+    assert rejection(id_token) == "not_a_session"
 
 
 @pytest.mark.parametrize("leeway", [pytest.param(0.0, id="no-leeway"), pytest.param(5.0, id="5 s")])
@@ -342,26 +351,22 @@ def test_a_lifetime_of_nothing_is_one() -> None:
     assert rejection({"iat": NOW, "exp": NOW}, leeway=0.0) == "expired"
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({name: value}, id=name)
-        for name, value in (
-            ("project_id", "P2other"),
-            ("issuers", frozenset({"x"})),
-            ("issuer_hosts", frozenset()),
-            ("audience", frozenset({"a"})),
-            ("any_audience", True),
-            ("leeway", 6.0),
-            ("max_lifetime", 5),
-            ("require_session_name", True),
-        )
-    ],
-)
-def test_every_rule_is_in_the_fingerprint(changes: dict[str, Any]) -> None:
+def test_every_rule_is_in_the_fingerprint(subtests: pytest.Subtests) -> None:
     """Rules that may judge differently never look the same, equal ones always do."""
-    assert rules(**changes).fingerprint() != rules().fingerprint()
-    assert rules(**changes).fingerprint() == rules(**changes).fingerprint()
+    changes: dict[str, Any] = {
+        "project_id": "P2other",
+        "issuers": frozenset({"x"}),
+        "issuer_hosts": frozenset(),
+        "audience": frozenset({"a"}),
+        "any_audience": True,
+        "leeway": 6.0,
+        "max_lifetime": 5,
+        "require_session_name": True,
+    }
+    for name, value in changes.items():
+        with subtests.test(name):
+            assert rules(**{name: value}).fingerprint() != rules().fingerprint()
+            assert rules(**{name: value}).fingerprint() == rules(**{name: value}).fingerprint()
 
 
 def test_the_order_of_a_set_is_not_in_the_fingerprint() -> None:

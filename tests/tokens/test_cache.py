@@ -70,17 +70,23 @@ def test_the_figures_are_those_of_the_documentation() -> None:
     assert [cache.find("x" * n, 1)[0] is None for n in (8192, 8193)] == [False, True]
 
 
-@pytest.mark.parametrize("size", [-1, 1_000_001, True, 1.5, "1", None])
-def test_sizes_that_cannot_be_used(size: Any) -> None:
+def test_sizes_that_cannot_be_used(subtests: pytest.Subtests) -> None:
     """The message names the option that users know."""
-    with pytest.raises(ConfigurationError, match="verdict_cache_size"):
-        make_cache(size)
+    sizes: tuple[Any, ...] = (-1, 1_000_001, True, 1.5, "1", None)
+    for size in sizes:
+        with (
+            subtests.test(size=size),
+            pytest.raises(ConfigurationError, match="verdict_cache_size"),
+        ):
+            make_cache(size)
 
 
-@pytest.mark.parametrize("token", ["\ud800", "é", None, b"x", 5, ["x"], "x" * 2**20])
-def test_what_is_never_kept_has_no_digest(token: Any) -> None:
+def test_what_is_never_kept_has_no_digest(subtests: pytest.Subtests) -> None:
     """Text that is not ASCII, other types, what is too long; nothing of it is hashed."""
-    assert make_cache().find(token, 1) == (None, None)
+    tokens: tuple[Any, ...] = ("\ud800", "é", None, b"x", 5, ["x"], "x" * 2**20)
+    for token in tokens:
+        with subtests.test(token=token):
+            assert make_cache().find(token, 1) == (None, None)
 
 
 def test_a_cache_of_size_0_is_off() -> None:
@@ -113,12 +119,12 @@ def test_an_entry_lives_a_minute_at_most() -> None:
     assert found(cache, "l") == ""
 
 
-@pytest.mark.parametrize(("lifetime", "kept"), [(-1, 0), (0, 0), (0.5, 1), (1, 1)])
-def test_what_is_over_is_not_kept(lifetime: float, kept: int) -> None:
+def test_what_is_over_is_not_kept() -> None:
     """It would be in the way of others."""
-    cache = make_cache()
-    put(cache, "a", lifetime=lifetime)
-    assert len(cache) == kept
+    for lifetime, kept in ((-1, 0), (0, 0), (0.5, 1), (1, 1)):
+        cache = make_cache()
+        put(cache, "a", lifetime=lifetime)
+        assert len(cache) == kept, lifetime
 
 
 def test_a_new_generation_empties_the_cache() -> None:

@@ -137,11 +137,14 @@ def test_where_metadata_may_be(issuer: str, expected: tuple[str, str]) -> None:
     assert metadata_urls(issuer) == expected
 
 
-@pytest.mark.parametrize("issuer", ["http://login.example", "login.example", f"{ISSUER}?a=b"])
-def test_issuers_that_have_no_address(issuer: str) -> None:
+def test_issuers_that_have_no_address(subtests: pytest.Subtests) -> None:
     """Refused at construction."""
-    with pytest.raises(ConfigurationError, match="issuer must be an https URL"):
-        JWKSCache.discovered(issuer)
+    for issuer in ("http://login.example", "login.example", f"{ISSUER}?a=b"):
+        with (
+            subtests.test(issuer=issuer),
+            pytest.raises(ConfigurationError, match="issuer must be an https URL"),
+        ):
+            JWKSCache.discovered(issuer)
 
 
 async def test_the_second_address_is_tried_where_the_first_has_nothing() -> None:
@@ -165,31 +168,41 @@ async def test_a_slash_at_the_end_of_the_issuer_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("name", "values", "reason"),
     [
-        pytest.param({"issuer": "https://evil.example"}, "issuer", id="foreign-issuer"),
-        pytest.param({"issuer": None}, "issuer", id="no-issuer"),
-        pytest.param({"issuer": [ISSUER]}, "issuer", id="list-of-issuers"),
-        pytest.param({"issuer": "https://LOGIN.example"}, "issuer", id="issuer-case"),
-        pytest.param({"jwks_uri": None}, "metadata", id="no-keys"),
-        pytest.param({"jwks_uri": 5}, "metadata", id="number"),
-        pytest.param({"jwks_uri": "http://login.example/jwks"}, "metadata", id="plain-http"),
-        pytest.param({"jwks_uri": "http://127.0.0.1/jwks"}, "metadata", id="this-machine"),
-        pytest.param({"jwks_uri": "file:///etc/passwd"}, "metadata", id="file"),
-        pytest.param({"jwks_uri": "/jwks"}, "metadata", id="relative"),
-        pytest.param({"jwks_uri": f"{KEYS}#x"}, "metadata", id="fragment"),
-        pytest.param({"jwks_uri": "https://a@login.example/jwks"}, "metadata", id="user"),
-        pytest.param({"jwks_uri": f"{KEYS}?{'x' * 2100}"}, "metadata", id="long"),
+        (
+            "issuer",
+            ["https://evil.example", "https://LOGIN.example", None, [ISSUER]],
+            "issuer",
+        ),
+        (
+            "jwks_uri",
+            [
+                None,
+                5,
+                "http://login.example/jwks",
+                "http://127.0.0.1/jwks",
+                "file:///etc/passwd",
+                "/jwks",
+                f"{KEYS}#x",
+                "https://a@login.example/jwks",
+                f"{KEYS}?{'x' * 2100}",
+            ],
+            "metadata",
+        ),
     ],
 )
-async def test_metadata_that_does_not_count(changes: dict[str, Any], reason: str) -> None:
+async def test_metadata_that_does_not_count(
+    name: str, values: list[Any], reason: str, subtests: pytest.Subtests
+) -> None:
     """Nothing is fetched from where it leads, and no session ends by it: callers get 503."""
-    site = Site()
-    site.metadata.update(changes)
-
-    assert await site.outcome("k1") == "unavailable"
-    assert site.asked == [OPENID]
-    assert site.failure == reason
+    for value in values:
+        site = Site()
+        site.metadata[name] = value
+        with subtests.test(value=value):
+            assert await site.outcome("k1") == "unavailable"
+            assert site.asked == [OPENID]
+            assert site.failure == reason
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,16 @@ def _cancel_all(loop: asyncio.AbstractEventLoop, harness: CacheHarness) -> None:
     loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("end", [_close, _stand_still, _stop_keys, _cancel_all])
+@pytest.mark.parametrize(
+    ("backend", "end"),
+    [
+        ("asyncio", _close),
+        ("trio", _close),
+        ("asyncio", _stand_still),
+        ("trio", _stop_keys),
+        ("asyncio", _cancel_all),
+    ],
+)
 def test_a_loop_that_ends_over_a_fetch_leaves_no_other_loop_waiting(
     backend: str, end: Callable[[asyncio.AbstractEventLoop, CacheHarness], None]
 ) -> None:

@@ -149,6 +149,7 @@ def test_one_of_names_the_choices() -> None:
 def test_some_of_keeps_order_and_drops_repeats() -> None:
     """At least one of the choices, as any iterable but one string."""
     assert _options.some_of("methods", iter(["b", "a", "b"]), ("a", "b", "c")) == ("b", "a")
+    assert _options.some_of("methods", ["b", "a"], ("a", "b")) == ("b", "a")
     for values in ((), ["d"], ["a", "d"], "a", None, 7):
         with pytest.raises(ConfigurationError, match=r"^methods is a tuple of: a, b, c\.$"):
             _options.some_of("methods", values, ("a", "b", "c"))
@@ -157,7 +158,7 @@ def test_some_of_keeps_order_and_drops_repeats() -> None:
 def test_a_project_id_fits_a_path_and_a_host(subtests: pytest.Subtests) -> None:
     """1 to 64 letters, digits, `_` and `-`; the message says where one is found."""
     for value in ("P2abc", "x", "_-", "A" * 64):
-        assert _options.project_id(value) == value
+        assert _options.project_id(SecretStr(value)) == _options.project_id(value) == value
     others = ["", "A" * 65, "a/b", "a.b", "a b", "a\n", "\u00e9", "\uff21", None, 7, b"P2abc"]
     for other in others:
         with (

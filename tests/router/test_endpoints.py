@@ -24,200 +24,210 @@ from tests.support.step_up_methods import (
     SAFE_HEADERS,
     WITH_SESSION,
     Person,
-    each_route,
-    each_route_with_session,
     refusal_of,
 )
 
 EVIL = "evil.example"
 
 
-def on_one_and_once_elsewhere(rows: list[Any], paths: list[str]) -> pytest.MarkDecorator:
-    """Return a mark: every row on the first path, the first row on each other path."""
+def on_one_and_once_elsewhere(rows: dict[str, Any], paths: list[str]) -> dict[str, tuple[str, Any]]:
+    """Return every row with the first path, and the first row with each other path."""
     first, *others = paths
-    name = rows[0].id
-    return pytest.mark.parametrize(
-        ("path", "row"),
-        [
-            *(pytest.param(first, row.values[0], id=row.id) for row in rows),
-            *(pytest.param(p, rows[0].values[0], id=f"{name}{p}") for p in others),
-        ],
-    )
+    name, row = next(iter(rows.items()))
+    return {key: (first, value) for key, value in rows.items()} | {
+        f"{name}{path}": (path, row) for path in others
+    }
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=f"OT-001{path}") for path in WITH_SESSION])
-def test_session_is_asked_for_before_anything_else(ann: Person, path: str) -> None:
+def test_session_is_asked_for_before_anything_else(ann: Person, subtests: pytest.Subtests) -> None:
     """Without one a caller does not learn the form of a body, and Descope hears nothing."""
-    for send in ({"json": BODIES[path]}, {"content": b"x"}, {"json": {"refresh_token": "x"}}):
-        response = ann.client.post(f"/step-up{path}", **cast("Any", send))
+    for path in WITH_SESSION:
+        with subtests.test(path=path):
+            for send in (
+                {"json": BODIES[path]},
+                {"content": b"x"},
+                {"json": {"refresh_token": "x"}},
+            ):
+                response = ann.client.post(f"/step-up{path}", **cast("Any", send))
 
-        assert refusal_of(response) == (401, "unauthenticated")
-        assert response.headers["www-authenticate"] == f'Bearer realm="{ann.guard.realm}"'
-    assert ann.asked_of_descope() == []
-
-
-SESSIONS = [
-    pytest.param(lambda d: d.token(key=SigningKey()), id="forged"),
-    pytest.param(lambda d: d.sign_in(ANN).refresh_token, id="refresh-token"),
-    pytest.param(lambda d: d.token(iss="P2another"), id="foreign-issuer"),
-    pytest.param(lambda d: d.token(header={"alg": "none"}), id="unsigned"),
-    pytest.param(lambda _: "nonsense", id="nonsense"),
-    pytest.param(lambda d: d.token(exp=1, iat=1), id="expired"),
-]
+                assert refusal_of(response) == (401, "unauthenticated")
+                assert response.headers["www-authenticate"] == f'Bearer realm="{ann.guard.realm}"'
+            assert ann.asked_of_descope() == []
 
 
-@on_one_and_once_elsewhere(
-    SESSIONS, ["/otp/start", *(p for p in WITH_SESSION if p != "/otp/start")]
-)
-def test_session_must_be_a_good_one(
-    ann: Person, path: str, row: Callable[[DescopeEmulator], str]
-) -> None:
+SESSIONS = {
+    "forged": lambda d: d.token(key=SigningKey()),
+    "refresh-token": lambda d: d.sign_in(ANN).refresh_token,
+    "foreign-issuer": lambda d: d.token(iss="P2another"),
+    "unsigned": lambda d: d.token(header={"alg": "none"}),
+    "nonsense": lambda _: "nonsense",
+    "expired": lambda d: d.token(exp=1, iat=1),
+}
+
+
+def test_session_must_be_a_good_one(ann: Person, subtests: pytest.Subtests) -> None:
     """No step-up begins or ends on a session that opens nothing else."""
-    ann.tokens = Tokens(row(ann.descope), ann.tokens.refresh_token, ann.tokens.user_id, ANN)
+    for name, (path, row) in on_one_and_once_elsewhere(
+        SESSIONS, ["/otp/start", *(p for p in WITH_SESSION if p != "/otp/start")]
+    ).items():
+        with subtests.test(name):
+            ann.tokens = Tokens(row(ann.descope), ann.tokens.refresh_token, ann.tokens.user_id, ANN)
 
-    assert refusal_of(ann.post(path, **BODIES[path])) == (401, "invalid_token")
-    assert ann.asked_of_descope() == []
+            assert refusal_of(ann.post(path, **BODIES[path])) == (401, "invalid_token")
+            assert ann.asked_of_descope() == []
 
 
-@each_route_with_session
-def test_impersonator_cannot_step_up(ann: Person, path: str) -> None:
+def test_impersonator_cannot_step_up(ann: Person, subtests: pytest.Subtests) -> None:
     """An impersonated session is refused on every route, before its body is read."""
-    session = ann.descope.token(sub=ann.tokens.user_id, act={"sub": "K2support"}, su=True)
-    ann.tokens = Tokens(session, ann.tokens.refresh_token, ann.tokens.user_id, ANN)
+    for path in WITH_SESSION:
+        with subtests.test(path=path):
+            session = ann.descope.token(sub=ann.tokens.user_id, act={"sub": "K2support"}, su=True)
+            ann.tokens = Tokens(session, ann.tokens.refresh_token, ann.tokens.user_id, ANN)
 
-    assert refusal_of(ann.post(path, **BODIES[path])) == (403, "impersonation_refused")
-    assert refusal_of(ann.post(path, nonsense=1)) == (403, "impersonation_refused")
-    assert ann.asked_of_descope() == []
-
-
-SITES = [
-    pytest.param({}, id="CK-025-no-evidence"),
-    pytest.param({"Sec-Fetch-Site": "cross-site"}, id="OT-037-cross-site"),
-    pytest.param({"Sec-Fetch-Site": "same-site"}, id="CK-025-same-site"),
-    pytest.param({"Origin": f"https://{EVIL}"}, id="CK-025-foreign-origin"),
-    pytest.param({"Origin": "null"}, id="CK-025-null-origin"),
-    pytest.param({"Origin": f"{ORIGIN}.{EVIL}"}, id="CK-025-suffix"),
-    pytest.param({"Origin": "http://testserver"}, id="CK-025-scheme"),
-]
+            assert refusal_of(ann.post(path, **BODIES[path])) == (403, "impersonation_refused")
+            assert refusal_of(ann.post(path, nonsense=1)) == (403, "impersonation_refused")
+            assert ann.asked_of_descope() == []
 
 
-@on_one_and_once_elsewhere(SITES, WITH_SESSION)
-def test_other_sites_cannot_use_the_cookies(ann: Person, path: str, row: dict[str, str]) -> None:
+SITES = {
+    "CK-025-no-evidence": {},
+    "OT-037-cross-site": {"Sec-Fetch-Site": "cross-site"},
+    "CK-025-same-site": {"Sec-Fetch-Site": "same-site"},
+    "CK-025-foreign-origin": {"Origin": f"https://{EVIL}"},
+    "CK-025-null-origin": {"Origin": "null"},
+    "CK-025-suffix": {"Origin": f"{ORIGIN}.{EVIL}"},
+    "CK-025-scheme": {"Origin": "http://testserver"},
+}
+
+
+def test_other_sites_cannot_use_the_cookies(ann: Person, subtests: pytest.Subtests) -> None:
     """No other site steps a user up, or spends their tries."""
-    cookies = {"Cookie": "; ".join(f"{n}={v}" for n, v in ann.tokens.cookies.items())}
+    for name, (path, row) in on_one_and_once_elsewhere(SITES, WITH_SESSION).items():
+        with subtests.test(name):
+            cookies = {"Cookie": "; ".join(f"{n}={v}" for n, v in ann.tokens.cookies.items())}
 
-    response = ann.client.post(f"/step-up{path}", headers=cookies | row, json=BODIES[path])
+            response = ann.client.post(f"/step-up{path}", headers=cookies | row, json=BODIES[path])
 
-    assert refusal_of(response) == (403, "cross_site_request")
-    assert ann.asked_of_descope() == []
+            assert refusal_of(response) == (403, "cross_site_request")
+            assert ann.asked_of_descope() == []
 
 
-@pytest.mark.parametrize("path", [p for p in WITH_SESSION if p.endswith("start")])
-def test_refresh_cookie_alone_starts_nothing(ann: Person, path: str) -> None:
+def test_refresh_cookie_alone_starts_nothing(ann: Person, subtests: pytest.Subtests) -> None:
     """A start asks for a session."""
-    headers = {"Cookie": f"DSR={ann.tokens.refresh_token}", "Origin": ORIGIN}
+    for path in [p for p in WITH_SESSION if p.endswith("start")]:
+        with subtests.test(path=path):
+            headers = {"Cookie": f"DSR={ann.tokens.refresh_token}", "Origin": ORIGIN}
 
-    response = ann.client.post(f"/step-up{path}", headers=headers, json=BODIES[path])
+            response = ann.client.post(f"/step-up{path}", headers=headers, json=BODIES[path])
 
-    assert refusal_of(response) == (401, "unauthenticated")
-
-
-MEMBERS = [
-    pytest.param({"login_id": "bob@example.com"}, id="OT-002-login-id"),
-    pytest.param({"loginId": "bob@example.com"}, id="OT-002-descopes-login-id"),
-    pytest.param({"email": "bob@example.com"}, id="OT-003-email"),
-    pytest.param({"phone": "+15550100666"}, id="OT-003-phone"),
-    pytest.param({"baseUrl": "https://evil.example"}, id="OT-023-base-url"),
-    pytest.param({"projectId": "P2evil"}, id="OT-023-project-id"),
-    pytest.param({"host": EVIL}, id="OT-023-host"),
-    pytest.param({"customClaims": {"su": True}}, id="OT-027-custom-claims"),
-    pytest.param({"loginOptions": {"stepup": False}}, id="OT-027-login-options"),
-    pytest.param({"stepup": False, "mfa": True}, id="OT-027-flags"),
-    pytest.param({"URI": "https://evil.example"}, id="OT-029-uri"),
-    pytest.param({"redirect": "//evil.example"}, id="OT-029-redirect"),
-    pytest.param({"next": "https:evil.example"}, id="OT-029-next"),
-    pytest.param({"returnUrl": "javascript:alert(1)"}, id="OT-029-return-url"),
-    pytest.param({"origin": "https://evil.example"}, id="OT-023-origin"),
-    pytest.param({"<script>": 1, "eyJx": 2}, id="OT-027-names-are-not-reflected"),
-    pytest.param({f"x{n}": n for n in range(1000)}, id="OT-027-many"),
-]
+            assert refusal_of(response) == (401, "unauthenticated")
 
 
-@on_one_and_once_elsewhere(MEMBERS, list(BODIES))
-def test_unknown_members_are_refused(ann: Person, path: str, row: dict[str, Any]) -> None:
+MEMBERS = {
+    "OT-002-login-id": {"login_id": "bob@example.com"},
+    "OT-002-descopes-login-id": {"loginId": "bob@example.com"},
+    "OT-003-email": {"email": "bob@example.com"},
+    "OT-003-phone": {"phone": "+15550100666"},
+    "OT-023-base-url": {"baseUrl": "https://evil.example"},
+    "OT-023-project-id": {"projectId": "P2evil"},
+    "OT-023-host": {"host": EVIL},
+    "OT-027-custom-claims": {"customClaims": {"su": True}},
+    "OT-027-login-options": {"loginOptions": {"stepup": False}},
+    "OT-027-flags": {"stepup": False, "mfa": True},
+    "OT-029-uri": {"URI": "https://evil.example"},
+    "OT-029-redirect": {"redirect": "//evil.example"},
+    "OT-029-next": {"next": "https:evil.example"},
+    "OT-029-return-url": {"returnUrl": "javascript:alert(1)"},
+    "OT-023-origin": {"origin": "https://evil.example"},
+    "OT-027-names-are-not-reflected": {"<script>": 1, "eyJx": 2},
+    "OT-027-many": {f"x{n}": n for n in range(1000)},
+}
+
+
+def test_unknown_members_are_refused(ann: Person, subtests: pytest.Subtests) -> None:
     """The body does not say who steps up, where a code goes or what it is for."""
-    response = ann.post(path, **BODIES[path], **row)
+    for name, (path, row) in on_one_and_once_elsewhere(MEMBERS, list(BODIES)).items():
+        with subtests.test(name):
+            response = ann.post(path, **BODIES[path], **row)
 
-    assert refusal_of(response) == (422, "invalid_body")
-    assert response.json()["errors"] == [{"field": "(unknown)", "problem": "extra_forbidden"}]
-    assert len(response.content) < 500
-    assert ann.asked_of_descope() == []
-
-
-TYPES = [
-    pytest.param("text/plain", id="CK-026-text"),
-    pytest.param("text/plain;application/json", id="CK-026-parameter"),
-    pytest.param("application/x-www-form-urlencoded", id="CK-026-form"),
-    pytest.param("multipart/form-data; boundary=x", id="CK-026-multipart"),
-    pytest.param("application/json, text/plain", id="CK-026-two"),
-    pytest.param("application/json+x", id="CK-026-suffix"),
-    pytest.param("application/jsonx", id="CK-026-longer"),
-    pytest.param("", id="CK-026-empty"),
-]
+            assert refusal_of(response) == (422, "invalid_body")
+            assert response.json()["errors"] == [
+                {"field": "(unknown)", "problem": "extra_forbidden"}
+            ]
+            assert len(response.content) < 500
+            assert ann.asked_of_descope() == []
 
 
-@on_one_and_once_elsewhere(TYPES, list(BODIES))
-def test_only_json_is_taken(ann: Person, path: str, row: str) -> None:
+TYPES = {
+    "CK-026-text": "text/plain",
+    "CK-026-parameter": "text/plain;application/json",
+    "CK-026-form": "application/x-www-form-urlencoded",
+    "CK-026-multipart": "multipart/form-data; boundary=x",
+    "CK-026-two": "application/json, text/plain",
+    "CK-026-suffix": "application/json+x",
+    "CK-026-longer": "application/jsonx",
+    "CK-026-empty": "",
+}
+
+
+def test_only_json_is_taken(ann: Person, subtests: pytest.Subtests) -> None:
     """A cross-site form could send any other type."""
-    response = ann.client.post(
-        f"/step-up{path}",
-        headers=ann.headers | {"Content-Type": row},
-        content=json.dumps(BODIES[path]).encode(),
-    )
+    for name, (path, row) in on_one_and_once_elsewhere(TYPES, list(BODIES)).items():
+        with subtests.test(name):
+            response = ann.client.post(
+                f"/step-up{path}",
+                headers=ann.headers | {"Content-Type": row},
+                content=json.dumps(BODIES[path]).encode(),
+            )
 
-    assert refusal_of(response) == (415, "unsupported_media_type")
-    assert ann.asked_of_descope() == []
+            assert refusal_of(response) == (415, "unsupported_media_type")
+            assert ann.asked_of_descope() == []
 
 
-@on_one_and_once_elsewhere(
-    [
-        pytest.param(method, id=f"OT-031-{method}")
-        for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS")
-    ],
-    list(BODIES),
-)
-def test_only_post_is_allowed(ann: Person, path: str, row: str) -> None:
+def test_only_post_is_allowed(ann: Person, subtests: pytest.Subtests) -> None:
     """Nothing begins or ends by a link or an image."""
-    response = ann.client.request(row, f"/step-up{path}", headers=ann.headers)
+    for name, (path, row) in on_one_and_once_elsewhere(
+        {
+            f"OT-031-{method}": method
+            for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS")
+        },
+        list(BODIES),
+    ).items():
+        with subtests.test(name):
+            response = ann.client.request(row, f"/step-up{path}", headers=ann.headers)
 
-    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+            assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
 
-@each_route
-def test_refusals_are_kept_out_of_caches(ann: Person, path: str) -> None:
+def test_refusals_are_kept_out_of_caches(ann: Person, subtests: pytest.Subtests) -> None:
     """The headers are right in every refusal, also without `install`."""
-    app = FastAPI()
-    app.include_router(stepup_router(ann.guard, methods=METHODS, redirect_uris=PAGES))
-    client = TestClient(app, base_url=ORIGIN)
+    for path in BODIES:
+        with subtests.test(path=path):
+            app = FastAPI()
+            app.include_router(stepup_router(ann.guard, methods=METHODS, redirect_uris=PAGES))
+            client = TestClient(app, base_url=ORIGIN)
 
-    for send in ({}, {"json": {"x": 1}}, {"content": b"x"}):
-        response = client.post(f"/step-up{path}", headers=ann.headers, **cast("Any", send))
+            for send in ({}, {"json": {"x": 1}}, {"content": b"x"}):
+                response = client.post(f"/step-up{path}", headers=ann.headers, **cast("Any", send))
 
-        assert response.is_client_error
-        assert dict(response.headers).items() >= SAFE_HEADERS.items()
-        assert response.json()["detail"]["status"] == response.status_code
+                assert response.is_client_error
+                assert dict(response.headers).items() >= SAFE_HEADERS.items()
+                assert response.json()["detail"]["status"] == response.status_code
 
 
-@each_route
-def test_slash_at_the_end_is_not_redirected(ann: Person, path: str) -> None:
+def test_slash_at_the_end_is_not_redirected(ann: Person, subtests: pytest.Subtests) -> None:
     """No token is sent on to a URL made from the `Host` field."""
-    headers = ann.headers | {"Host": EVIL}
+    for path in BODIES:
+        with subtests.test(path=path):
+            headers = ann.headers | {"Host": EVIL}
 
-    response = ann.client.post(f"/step-up{path}/", headers=headers, json={}, follow_redirects=False)
+            response = ann.client.post(
+                f"/step-up{path}/", headers=headers, json={}, follow_redirects=False
+            )
 
-    assert response.status_code == 404
-    assert dict(response.headers).items() >= SAFE_HEADERS.items()
-    assert f"{path}/" not in ann.client.get("/openapi.json").json()["paths"]
+            assert response.status_code == 404
+            assert dict(response.headers).items() >= SAFE_HEADERS.items()
+            assert f"{path}/" not in ann.client.get("/openapi.json").json()["paths"]
 
 
 def kind_of_answer(app: Starlette, person: Person) -> Any:

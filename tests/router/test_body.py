@@ -44,31 +44,30 @@ def test_body_without_a_type_is_refused(ann: Person) -> None:
     assert refusal_of(response) == (415, "unsupported_media_type")
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param(b"", id="empty"),
-        pytest.param(b"{", id="broken"),
-        pytest.param(b"[]", id="array"),
-        pytest.param(b'"email"', id="string"),
-        pytest.param(b"null", id="null"),
-        pytest.param(b'\xef\xbb\xbf{"delivery":"email"}', id="byte-order-mark"),
-        pytest.param('{"delivery":"email"}'.encode("utf-16"), id="utf-16"),
-        pytest.param(b'{"delivery":"\xff"}', id="not-utf-8"),
-        pytest.param(b'{"delivery":"email","delivery":"sms"}', id="twice"),
-        pytest.param(b'{"delivery":"email","refresh_token":"\\ud800"}', id="lone-surrogate"),
-        pytest.param(b'{"delivery":"email","refresh_token":NaN}', id="nan"),
-        pytest.param(8000 * b"[" + 8000 * b"]", id="deep"),
-    ],
-)
-def test_body_is_one_json_object(ann: Person, body: bytes) -> None:
+def test_body_is_one_json_object(ann: Person, subtests: pytest.Subtests) -> None:
     """Anything else is 422, with nothing of it echoed."""
-    headers = ann.headers | {"Content-Type": "application/json"}
+    rows: dict[str, bytes] = {
+        "empty": b"",
+        "broken": b"{",
+        "array": b"[]",
+        "string": b'"email"',
+        "null": b"null",
+        "byte-order-mark": b'\xef\xbb\xbf{"delivery":"email"}',
+        "utf-16": '{"delivery":"email"}'.encode("utf-16"),
+        "not-utf-8": b'{"delivery":"\xff"}',
+        "twice": b'{"delivery":"email","delivery":"sms"}',
+        "lone-surrogate": b'{"delivery":"email","refresh_token":"\\ud800"}',
+        "nan": b'{"delivery":"email","refresh_token":NaN}',
+        "deep": 8000 * b"[" + 8000 * b"]",
+    }
+    for name, body in rows.items():
+        with subtests.test(name):
+            headers = ann.headers | {"Content-Type": "application/json"}
 
-    response = ann.client.post(START, headers=headers, content=body)
+            response = ann.client.post(START, headers=headers, content=body)
 
-    assert refusal_of(response) == (422, "invalid_body")
-    assert "errors" not in response.json()
+            assert refusal_of(response) == (422, "invalid_body")
+            assert "errors" not in response.json()
 
 
 PROOFS: list[Any] = [
@@ -93,19 +92,20 @@ PROOFS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("code", PROOFS)
-def test_code_is_six_digits(ann: Person, code: object) -> None:
+def test_code_is_six_digits(ann: Person, subtests: pytest.Subtests) -> None:
     """Anything else is refused before Descope sees it, and not echoed."""
-    response = ann.post("/otp/verify", delivery="email", code=code)
+    for code in PROOFS:
+        with subtests.test(code=code):
+            response = ann.post("/otp/verify", delivery="email", code=code)
 
-    assert refusal_of(response) == (422, "invalid_body")
-    problem = response.json()
-    assert [error["field"] for error in problem["errors"]] == ["code"]
-    assert set(problem) == {"type", "title", "status", "detail", "code", "errors"}
-    assert "123456" not in response.text
-    assert "input" not in response.text
-    assert len(response.content) < 500
-    assert ann.asked_of_descope() == []
+            assert refusal_of(response) == (422, "invalid_body")
+            problem = response.json()
+            assert [error["field"] for error in problem["errors"]] == ["code"]
+            assert set(problem) == {"type", "title", "status", "detail", "code", "errors"}
+            assert "123456" not in response.text
+            assert "input" not in response.text
+            assert len(response.content) < 500
+            assert ann.asked_of_descope() == []
 
 
 @pytest.mark.parametrize("proof", ["with space", 10000 * "x", 7, None])
@@ -140,18 +140,21 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize("word", WORDS)
 @pytest.mark.parametrize(
     ("path", "member"),
     [("/otp/start", "delivery"), ("/oauth/start", "provider"), ("/sso/start", "tenant")],
 )
-def test_names_are_plain_words(ann: Person, path: str, member: str, word: object) -> None:
+def test_names_are_plain_words(
+    ann: Person, path: str, member: str, subtests: pytest.Subtests
+) -> None:
     """A part of a URL to Descope is one of a few words, or plain ones."""
-    response = ann.post(path, **(BODIES[path] | {member: word}))
+    for word in WORDS:
+        with subtests.test(word=word):
+            response = ann.post(path, **(BODIES[path] | {member: word}))
 
-    assert refusal_of(response) == (422, "invalid_body")
-    assert response.json()["errors"][0]["field"] == member
-    assert ann.asked_of_descope() == []
+            assert refusal_of(response) == (422, "invalid_body")
+            assert response.json()["errors"][0]["field"] == member
+            assert ann.asked_of_descope() == []
 
 
 @pytest.mark.parametrize("path", ["/otp/verify", "/magiclink/start"])

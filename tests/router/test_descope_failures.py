@@ -53,8 +53,14 @@ TROUBLE: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("failure", "answer"), TROUBLE)
-@pytest.mark.parametrize("at", ["/v1/auth/me", "/v1/auth/otp/signin", "/v1/auth/otp/verify"])
+@pytest.mark.parametrize(
+    ("failure", "answer", "at"),
+    [
+        *(pytest.param(*row.values, "/v1/auth/otp/verify", id=row.id) for row in TROUBLE),
+        pytest.param(*TROUBLE[0].values, "/v1/auth/me", id="OT-018-me"),
+        pytest.param(*TROUBLE[3].values, "/v1/auth/otp/signin", id="OT-019-signin"),
+    ],
+)
 def test_trouble_at_descope(
     ann: Person, failure: dict[str, Any], answer: tuple[int, str, str | None], at: str
 ) -> None:

@@ -22,48 +22,44 @@ from tests.support.step_up_methods import (
 OFFERS = ["email", "sms", "voice", "whatsapp", *METHODS[1:]]
 
 
-@pytest.mark.parametrize(
-    ("options", "hint"),
-    [
-        pytest.param({"deliveries": ()}, "deliveries is a tuple of: email, sms", id="none"),
-        pytest.param({"deliveries": "email"}, "deliveries is a tuple of", id="text"),
-        pytest.param({"deliveries": ("fax",)}, "deliveries is a tuple of", id="unknown"),
-        pytest.param({"prefix": "step-up"}, "prefix is a plain path", id="no-slash"),
-        pytest.param({"prefix": "/step-up/"}, "prefix is a plain path", id="slash-at-the-end"),
-        pytest.param({"prefix": "/"}, "prefix is a plain path", id="slash"),
-        pytest.param({"prefix": "//evil.example"}, "prefix is a plain path", id="two-slashes"),
-        pytest.param({"prefix": "/{a}"}, "prefix is a plain path", id="parameter"),
-        pytest.param({"prefix": "/x\n"}, "prefix is a plain path", id="newline"),
-        pytest.param({"prefix": "/../x"}, "prefix is a plain path", id="dots"),
-        pytest.param({"prefix": None}, "prefix is a plain path", id="no-text"),
-        pytest.param({"cookie_domain": "Example.com"}, "lower-case domain", id="upper-case"),
-        pytest.param({"cookie_domain": "com"}, "lower-case domain", id="one-label"),
-        pytest.param({"cookie_domain": "a.b; Path=/x"}, "lower-case domain", id="injection"),
-        pytest.param({"cookie_domain": ""}, "lower-case domain", id="empty"),
-        pytest.param({"methods": ["fax"]}, "methods is a tuple of: otp, totp", id="fax"),
-        pytest.param({"methods": "otp"}, "methods is a tuple of", id="methods-text"),
-        pytest.param({"methods": []}, "methods is a tuple of", id="no-methods"),
-        pytest.param({"methods": ["sso", "magiclink"]}, "magiclink, sso lead back", id="no-page"),
-        pytest.param({"redirect_uris": PAGES[0]}, "redirect_uris is a tuple", id="page-text"),
-        pytest.param({"redirect_uris": 7}, "redirect_uris is a tuple", id="page-number"),
-        pytest.param({"redirect_uris": ["http://shop.example/"]}, "https", id="page-http"),
-        pytest.param({"redirect_uris": ["//shop.example"]}, "https", id="page-relative"),
-        pytest.param({"redirect_uris": [None]}, "https", id="page-none"),
-        pytest.param({"redirect_uris": ["https://s.example/?a b"]}, "encoded", id="query-space"),
-        pytest.param({"enroll_uri": "http://shop.example"}, "enroll_uri must be", id="enroll-http"),
-        pytest.param({"enroll_uri": 7}, "enroll_uri must be", id="enroll-number"),
-        pytest.param({"flow_id": "a b"}, "flow_id is the id", id="flow-space"),
-        pytest.param({"flow_id": 7}, "flow_id is the id", id="flow-number"),
-        pytest.param({"limits": None, "redis_url": "redis://x"}, "redis_url is where", id="redis"),
-        pytest.param({"limits": "5/hour"}, "limits is a StepUpLimits", id="limits-text"),
-    ],
-)
-def test_bad_option_says_what_to_change(
-    guard: StepUpGuard, options: dict[str, Any], hint: str
-) -> None:
+def test_bad_option_says_what_to_change(guard: StepUpGuard, subtests: pytest.Subtests) -> None:
     """A router that could not work is never made."""
-    with pytest.raises(ConfigurationError, match=hint):
-        stepup_router(guard, **options)
+    rows: dict[str, tuple[dict[str, Any], str]] = {
+        "none": ({"deliveries": ()}, "deliveries is a tuple of: email, sms"),
+        "text": ({"deliveries": "email"}, "deliveries is a tuple of"),
+        "unknown": ({"deliveries": ("fax",)}, "deliveries is a tuple of"),
+        "no-slash": ({"prefix": "step-up"}, "prefix is a plain path"),
+        "slash-at-the-end": ({"prefix": "/step-up/"}, "prefix is a plain path"),
+        "slash": ({"prefix": "/"}, "prefix is a plain path"),
+        "two-slashes": ({"prefix": "//evil.example"}, "prefix is a plain path"),
+        "parameter": ({"prefix": "/{a}"}, "prefix is a plain path"),
+        "newline": ({"prefix": "/x\n"}, "prefix is a plain path"),
+        "dots": ({"prefix": "/../x"}, "prefix is a plain path"),
+        "no-text": ({"prefix": None}, "prefix is a plain path"),
+        "upper-case": ({"cookie_domain": "Example.com"}, "lower-case domain"),
+        "one-label": ({"cookie_domain": "com"}, "lower-case domain"),
+        "injection": ({"cookie_domain": "a.b; Path=/x"}, "lower-case domain"),
+        "empty": ({"cookie_domain": ""}, "lower-case domain"),
+        "fax": ({"methods": ["fax"]}, "methods is a tuple of: otp, totp"),
+        "methods-text": ({"methods": "otp"}, "methods is a tuple of"),
+        "no-methods": ({"methods": []}, "methods is a tuple of"),
+        "no-page": ({"methods": ["sso", "magiclink"]}, "magiclink, sso lead back"),
+        "page-text": ({"redirect_uris": PAGES[0]}, "redirect_uris is a tuple"),
+        "page-number": ({"redirect_uris": 7}, "redirect_uris is a tuple"),
+        "page-http": ({"redirect_uris": ["http://shop.example/"]}, "https"),
+        "page-relative": ({"redirect_uris": ["//shop.example"]}, "https"),
+        "page-none": ({"redirect_uris": [None]}, "https"),
+        "query-space": ({"redirect_uris": ["https://s.example/?a b"]}, "encoded"),
+        "enroll-http": ({"enroll_uri": "http://shop.example"}, "enroll_uri must be"),
+        "enroll-number": ({"enroll_uri": 7}, "enroll_uri must be"),
+        "flow-space": ({"flow_id": "a b"}, "flow_id is the id"),
+        "flow-number": ({"flow_id": 7}, "flow_id is the id"),
+        "redis": ({"limits": None, "redis_url": "redis://x"}, "redis_url is where"),
+        "limits-text": ({"limits": "5/hour"}, "limits is a StepUpLimits"),
+    }
+    for name, (options, hint) in rows.items():
+        with subtests.test(name), pytest.raises(ConfigurationError, match=hint):
+            stepup_router(guard, **options)
 
 
 def test_something_else_than_a_guard_is_a_configuration_error() -> None:

@@ -138,24 +138,23 @@ def test_address_counts_for_all_users_behind_it(guard: StepUpGuard) -> None:
     assert codes == {"/otp/start": [200] * 3 + [429] * 2, "/otp/verify": [400] * 3 + [429] * 2}
 
 
-@pytest.mark.parametrize(
-    ("client", "expected"),
-    [
-        pytest.param(("192.0.2.7", 50000), "192.0.2.7", id="ipv4"),
-        pytest.param(("::ffff:192.0.2.7", 1), "192.0.2.7", id="mapped"),
-        pytest.param(("2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::", id="ipv6"),
-        pytest.param(("2001:db8:1:2:ffff::9", 1), "2001:db8:1:2::", id="same-site"),
-        pytest.param(("2001:db8:1:3::1", 1), "2001:db8:1:3::", id="another-site"),
-        pytest.param(("fe80::1%eth0", 1), "fe80::", id="zone"),
-        pytest.param(("testclient", 1), "testclient", id="name"),
-        pytest.param(("", 0), None, id="socket-file"),
-        pytest.param(("192.0.2.1", 0), "192.0.2.1", id="port-0"),
-        pytest.param(None, None, id="none"),
-    ],
-)
-def test_address_of_a_client(client: tuple[str, int] | None, expected: str | None) -> None:
+def test_address_of_a_client(subtests: pytest.Subtests) -> None:
     """An IPv6 customer has a /64 to choose from, which counts as one address."""
-    assert client_address(client) == expected
+    rows: dict[str, tuple[tuple[str, int] | None, str | None]] = {
+        "ipv4": (("192.0.2.7", 50000), "192.0.2.7"),
+        "mapped": (("::ffff:192.0.2.7", 1), "192.0.2.7"),
+        "ipv6": (("2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::"),
+        "same-site": (("2001:db8:1:2:ffff::9", 1), "2001:db8:1:2::"),
+        "another-site": (("2001:db8:1:3::1", 1), "2001:db8:1:3::"),
+        "zone": (("fe80::1%eth0", 1), "fe80::"),
+        "name": (("testclient", 1), "testclient"),
+        "socket-file": (("", 0), None),
+        "port-0": (("192.0.2.1", 0), "192.0.2.1"),
+        "none": (None, None),
+    }
+    for name, (client, expected) in rows.items():
+        with subtests.test(name):
+            assert client_address(client) == expected
 
 
 def test_address_is_that_of_the_connection(guard: StepUpGuard) -> None:
@@ -172,9 +171,9 @@ def test_address_is_that_of_the_connection(guard: StepUpGuard) -> None:
     assert statuses == [400, 429, 400]
 
 
-@pytest.mark.parametrize(
-    "limit",
-    [
+def test_limit_that_cannot_be_read_says_how_it_is_written(subtests: pytest.Subtests) -> None:
+    """A limit that is none is never silently no limit, nor one that nobody meets."""
+    rows: list[Any] = [
         "often",
         "",
         "5",
@@ -184,13 +183,13 @@ def test_address_is_that_of_the_connection(guard: StepUpGuard) -> None:
         5,
         ("5/hour",),
         b"5/hour",
-    ],
-    ids=repr,
-)
-def test_limit_that_cannot_be_read_says_how_it_is_written(limit: Any) -> None:
-    """A limit that is none is never silently no limit, nor one that nobody meets."""
-    with pytest.raises(ConfigurationError, match='written like "5/10 minutes"'):
-        Limiter(StepUpLimits(tries_per_subject=limit), namespace="P1")
+    ]
+    for limit in rows:
+        with (
+            subtests.test(limit=limit),
+            pytest.raises(ConfigurationError, match='written like "5/10 minutes"'),
+        ):
+            Limiter(StepUpLimits(tries_per_subject=limit), namespace="P1")
 
 
 def test_default_limits_need_no_extra(

@@ -297,9 +297,9 @@ def test_routes_work_while_redis_is_down(
     assert warnings == ["Redis cannot count (StorageError); this process counts alone."]
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+def test_redis_url_is_one(subtests: pytest.Subtests) -> None:
+    """Another store of `limits` is no Redis; what was given is not repeated."""
+    rows: list[Any] = [
         "127.0.0.1",
         "memory://",
         "async+redis://x",
@@ -308,17 +308,17 @@ def test_routes_work_while_redis_is_down(
         "",
         7,
         b"redis://x",
-    ],
-    ids=repr,
-)
-def test_redis_url_is_one(url: Any) -> None:
-    """Another store of `limits` is no Redis; what was given is not repeated."""
-    with pytest.raises(ConfigurationError, match=r"redis_url must be a redis:// .*\[redis\]") as no:
-        Limiter(StepUpLimits(), namespace="P1", redis_url=url)
-    assert (no.value.__cause__, no.value.__suppress_context__ or no.value.__context__) in {
-        (None, True),
-        (None, None),
-    }
+    ]
+    for url in rows:
+        with subtests.test(url=url):
+            with pytest.raises(
+                ConfigurationError, match=r"redis_url must be a redis:// .*\[redis\]"
+            ) as no:
+                Limiter(StepUpLimits(), namespace="P1", redis_url=url)
+            assert (no.value.__cause__, no.value.__suppress_context__ or no.value.__context__) in {
+                (None, True),
+                (None, None),
+            }
 
 
 @pytest.mark.parametrize(

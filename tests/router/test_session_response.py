@@ -54,8 +54,14 @@ CLAIMS = [
 ]
 
 
-@pytest.mark.parametrize(("claims", "expected"), CLAIMS)
-@pytest.mark.parametrize("by_cookie", [False, True], ids=["by-header", "by-cookie"])
+@pytest.mark.parametrize(
+    ("claims", "expected", "by_cookie"),
+    [
+        *(pytest.param(*row.values, False, id=row.id) for row in CLAIMS),
+        pytest.param(*CLAIMS[0].values, True, id="OT-006-by-cookie"),
+        pytest.param(*CLAIMS[2].values, True, id="OT-005-by-cookie"),
+    ],
+)
 def test_session_that_is_not_the_callers_own_and_stepped_up_stays_here(
     guard: StepUpGuard, claims: dict[str, Any], expected: tuple[int, str], *, by_cookie: bool
 ) -> None:
@@ -237,21 +243,20 @@ def test_reply_that_says_two_things_is_nonsense(ann: Person) -> None:
         assert refusal_of(ann.post(OTP.finish, **proof)) == NONSENSE
 
 
-@pytest.mark.parametrize(
-    ("claims", "expected"),
-    [
-        pytest.param({"sub": "U2x"}, "U2x", id="no-dsub"),
-        pytest.param({"sub": "c7", "dsub": "U2x"}, "U2x", id="dsub"),
-        pytest.param({"sub": "U2x", "dsub": ""}, "U2x", id="empty"),
-        pytest.param({"sub": "U2x", "dsub": 7}, "U2x", id="number"),
-        pytest.param({"sub": "U2x", "dsub": None}, "U2x", id="null"),
-        pytest.param({"sub": "U2x", "dsub": True}, "U2x", id="true"),
-        pytest.param({"sub": "U2x", "dsub": ["U2y"]}, "U2x", id="list"),
-    ],
-)
-def test_user_id_is_a_text_that_says_something(claims: dict[str, Any], expected: str) -> None:
+def test_user_id_is_a_text_that_says_something(subtests: pytest.Subtests) -> None:
     """`dsub` counts as a text of one character or more, else `sub` does."""
-    assert user_id(Claims(claims)) == expected
+    rows: dict[str, tuple[dict[str, Any], str]] = {
+        "no-dsub": ({"sub": "U2x"}, "U2x"),
+        "dsub": ({"sub": "c7", "dsub": "U2x"}, "U2x"),
+        "empty": ({"sub": "U2x", "dsub": ""}, "U2x"),
+        "number": ({"sub": "U2x", "dsub": 7}, "U2x"),
+        "null": ({"sub": "U2x", "dsub": None}, "U2x"),
+        "true": ({"sub": "U2x", "dsub": True}, "U2x"),
+        "list": ({"sub": "U2x", "dsub": ["U2y"]}, "U2x"),
+    }
+    for name, (claims, expected) in rows.items():
+        with subtests.test(name):
+            assert user_id(Claims(claims)) == expected
 
 
 @pytest.mark.parametrize(

@@ -13,33 +13,32 @@ from tests.support.step_up_methods import ORIGIN, Person, refusal_of, signed_in
 EVIL = "evil.example"
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        pytest.param({}, id="none"),
-        pytest.param({"Origin": "null"}, id="null"),
-        pytest.param({"Origin": f"https://{EVIL}"}, id="foreign"),
-        pytest.param({"Origin": f"{ORIGIN}.{EVIL}"}, id="suffix"),
-        pytest.param({"Origin": "http://testserver"}, id="scheme"),
-        pytest.param({"Origin": f"{ORIGIN}:8443"}, id="port"),
-        pytest.param({"Origin": f"{ORIGIN}/"}, id="path"),
-        pytest.param({"Origin": f"{ORIGIN}, https://{EVIL}"}, id="two-in-one"),
-        pytest.param({"Origin": ORIGIN, "Host": EVIL}, id="foreign-host"),
-        pytest.param({"Sec-Fetch-Site": "same-origin"}, id="fetch-metadata-alone"),
-    ],
-)
 def test_passkey_is_only_asked_for_on_pages_of_the_app(
-    ann: Person, headers: dict[str, str]
+    ann: Person, subtests: pytest.Subtests
 ) -> None:
     """Its origin is the `Origin` field, and that must be the app's own or an allowed one."""
-    response = ann.client.post(
-        "/step-up/passkey/start",
-        headers=ann.tokens.headers | headers,
-        json={"refresh_token": ann.tokens.refresh_token},
-    )
+    rows: dict[str, dict[str, str]] = {
+        "none": {},
+        "null": {"Origin": "null"},
+        "foreign": {"Origin": f"https://{EVIL}"},
+        "suffix": {"Origin": f"{ORIGIN}.{EVIL}"},
+        "scheme": {"Origin": "http://testserver"},
+        "port": {"Origin": f"{ORIGIN}:8443"},
+        "path": {"Origin": f"{ORIGIN}/"},
+        "two-in-one": {"Origin": f"{ORIGIN}, https://{EVIL}"},
+        "foreign-host": {"Origin": ORIGIN, "Host": EVIL},
+        "fetch-metadata-alone": {"Sec-Fetch-Site": "same-origin"},
+    }
+    for name, headers in rows.items():
+        with subtests.test(name):
+            response = ann.client.post(
+                "/step-up/passkey/start",
+                headers=ann.tokens.headers | headers,
+                json={"refresh_token": ann.tokens.refresh_token},
+            )
 
-    assert refusal_of(response) == (403, "cross_site_request")
-    assert ann.asked_of_descope() == []
+            assert refusal_of(response) == (403, "cross_site_request")
+            assert ann.asked_of_descope() == []
 
 
 def test_two_origins_are_no_origin(ann: Person) -> None:

@@ -61,16 +61,7 @@ POLLS = [calling("poll_enchanted_link", "ref"), calling("poll_notp", "ref")]
 LINKS = [calling("verify_magic_link", "t0k3n"), calling("verify_enchanted_link", "t0k3n"), *POLLS]
 PASSKEY = calling("finish_passkey", "transaction", {"id": "x"})
 PROVIDERS = [calling("exchange_oauth", "c0de"), calling("exchange_sso", "c0de")]
-EVERY_CALL = (start, verify, me, refresh, TOTP, *STARTS, *LINKS, PASSKEY, *PROVIDERS)
-CALLS = [pytest.param(call, id=call.__name__) for call in EVERY_CALL]
-# The responses to these hold something that must not be missing.
-TELLING = [param for param in CALLS if param.id != "verify_enchanted_link"]
-
-
-def each(calls: list[Call], status: int, error: str, code: str) -> list[Any]:
-    """Return a row for each call."""
-    name = f"{error}-{status}"
-    return [pytest.param(c, status, error, code, id=f"{c.__name__}-{name}") for c in calls]
+CALLS: tuple[Call, ...] = (start, verify, me, refresh, TOTP, *STARTS, *LINKS, PASSKEY, *PROVIDERS)
 
 
 class Descope(httpx.AsyncBaseTransport):

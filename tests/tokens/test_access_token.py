@@ -125,6 +125,7 @@ def test_what_makes_a_session_invalid_makes_an_access_token_so(
         ("client_id", [REMOVE], "claim_missing"),
         ("client_id", [None, "", 5, True, ["web"], {"a": 1}], "claim_invalid"),
         ("azp", [None, "", 5, ["web"]], "claim_invalid"),
+        ("cid", [None, "", 5, ["web"]], "claim_invalid"),
         ("nonce", ["n", None], "not_a_session"),
         ("at_hash", ["x", None], "not_a_session"),
         ("c_hash", ["x"], "not_a_session"),
@@ -142,6 +143,7 @@ def test_what_makes_a_session_invalid_makes_an_access_token_so(
         ),
         ("sub", [CLIENT, f"{CLIENT}@clients"], "not_a_session"),
         ("azp", ["ann"], "not_a_session"),
+        ("cid", ["ann"], "not_a_session"),
         ("gty", ["client-credentials", ["password", "client-credentials"]], "not_a_session"),
         ("idtyp", ["app"], "not_a_session"),
     ],
@@ -274,6 +276,7 @@ def test_rules_differ_in_their_fingerprint() -> None:
     with pytest.raises(FrozenInstanceError):
         rules().leeway = 60.0  # type: ignore[misc]
     assert rules().issuers == {ISSUER}
+    assert [rules().accepts_issuer(name) for name in (ISSUER, f"{ISSUER}/")] == [True, False]
 
 
 def test_evidence_is_what_the_token_says(subtests: pytest.Subtests) -> None:

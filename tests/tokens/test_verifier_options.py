@@ -216,6 +216,7 @@ async def test_two_verifiers_share_nothing() -> None:
     assert await reason(lax, token) is None
 
 
+@pytest.mark.slow
 def test_checks_survive_python_o() -> None:
     """No rule is an assert."""
     script = """

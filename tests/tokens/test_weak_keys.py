@@ -28,6 +28,7 @@ CURVES: dict[str, ec.EllipticCurve] = {
     "P-521": ec.SECP521R1(),
     "secp256k1": ec.SECP256K1(),
 }
+SMALL_FACTORS = prod(range(2, 5000))
 ROCA_PRIMORIAL = prod(p for p in range(2, 168) if all(p % q for q in range(2, p)))
 PRIME_2048 = 2**2048 - 1942289
 PRIME_3072 = 2**3072 - 1103717
@@ -36,7 +37,7 @@ PRIME_3072 = 2**3072 - 1103717
 def large(bits: int, *, less: int = 0) -> int:
     """Return an odd number just below `2^bits - 2 * less`, without small factors."""
     number = (1 << bits) - 1 - 2 * less
-    while any(number % divisor == 0 for divisor in range(3, 5000, 2)):
+    while gcd(number, SMALL_FACTORS) > 1:
         number -= 2
     return number
 
@@ -123,11 +124,9 @@ def test_a_roca_modulus_is_found() -> None:
         return k * ROCA_PRIMORIAL + pow(65537, 7 * k, ROCA_PRIMORIAL)
 
     def free_of_small_factors(k: int) -> int:
-        while gcd(weak_factor(k), small) > 1:
+        while gcd(weak_factor(k), SMALL_FACTORS) > 1:
             k -= 1
         return weak_factor(k)
-
-    small = prod(range(2, 5000))
 
     size = 2**1024 // ROCA_PRIMORIAL
     modulus = free_of_small_factors(size - size // 5) * free_of_small_factors(size - size // 7)

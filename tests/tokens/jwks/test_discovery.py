@@ -284,6 +284,17 @@ async def test_keys_that_move_are_followed(caplog: pytest.LogCaptureFixture) -> 
     assert await site.outcome("k2") == "found"
 
 
+async def test_metadata_is_good_for_a_minute() -> None:
+    """Keys that are refreshed sooner, as they may be for an unknown kid, leave it alone."""
+    site = Site()
+    await site.outcome("k1")
+    for later, asked in ((60, [KEYS]), (0.5, [OPENID, KEYS])):
+        _ = site.asked
+        site.clock.now += later
+        assert await site.outcome(f"x{later}") == "unknown"
+        assert site.asked == asked
+
+
 async def test_an_entity_tag_is_used_where_it_came_from() -> None:
     """A key set that has not changed is not sent again."""
     site = Site()

@@ -179,7 +179,7 @@ def test_a_good_url_is_kept(url: str) -> None:
 )
 def test_a_bad_url_is_refused(url: str) -> None:
     """The cache takes what `checked_base_url` takes; see its own tests for the rest."""
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match=r"^url must"):
         JWKSCache(url)
 
 
@@ -307,6 +307,7 @@ async def test_warming_up_twice_fetches_once() -> None:
     assert harness.fetches == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", [pytest.param("-O", id="CF-013")])
 def test_rejections_hold_without_assertions(option: str) -> None:
     """Under `python -O` the checks are still there."""

@@ -100,9 +100,13 @@ def _cancel_all(loop: asyncio.AbstractEventLoop, harness: CacheHarness) -> None:
     ],
 )
 def test_a_loop_that_ends_over_a_fetch_leaves_no_other_loop_waiting(
-    backend: str, end: Callable[[asyncio.AbstractEventLoop, CacheHarness], None]
+    backend: str,
+    end: Callable[[asyncio.AbstractEventLoop, CacheHarness], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Another loop that waits for its fetch makes one of its own, long before any deadline."""
+    if end is _stand_still:  # The next test waits for as long as a loop really may stand still.
+        monkeypatch.setattr("fastapi_stepup.tokens.jwks.refresh._POLL", 0.05)
     harness = CacheHarness(Endpoint(silent=1))
     results: list[list[str]] = []
 
@@ -184,7 +188,7 @@ def test_a_waiting_loop_that_ends_does_not_end_the_fetch() -> None:
 
 def test_waiters_outlive_the_cancellation_of_every_other_task_in_their_loop() -> None:
     """Also where the task that watches over the fetch of another loop is cancelled."""
-    harness = CacheHarness(Endpoint(delay=1))
+    harness = CacheHarness(Endpoint(delay=0.4))
     results: list[str] = []
 
     async def sweep() -> None:

@@ -43,13 +43,13 @@ INVALID = "invalid_token"
         ),
         pytest.param(
             "/step-up",
-            [{"su": su} for su in ("true", "1", 1, 1.0, [True], {"a": 1})],
+            [{"su": su} for su in ("true", "false", "1", 1, 0, 1.0, [True], {"a": 1})],
             INSUFFICIENT,
             id="TV-086-like-true",
         ),
         pytest.param(
             "/step-up",
-            [{"SU": True}, {"su ": True}, {"nsec": {"su": True}}],
+            [{"SU": True}, {"su ": True}, {"Su": True}, {"nsec": {"su": True}}],
             INSUFFICIENT,
             id="TV-087-elsewhere",
         ),

@@ -74,7 +74,7 @@ async def test_an_endpoint_that_is_down_from_the_start_means_503(tries: int) -> 
 
 
 async def test_an_outage_is_met_by_backoff() -> None:
-    """1000 requests in ten seconds of outage make a handful of attempts, not 1000."""
+    """JW-010: 1000 requests in ten seconds of outage make a handful of attempts, not 1000."""
     harness = CacheHarness()
     harness.endpoint.fail()
     for _ in range(1000):
@@ -150,7 +150,7 @@ def _in_seconds(seconds: int) -> str:
     ("retry_after", "shortest", "longest", "fetches"),
     [
         pytest.param("30", 30, 30, 1, id="JW-013-seconds"),
-        pytest.param("600", 60, 60, 1, id="JW-013-longer"),
+        pytest.param("1000000000", 60, 60, 1, id="JW-013-capped"),
         pytest.param("9" * 5000, 60, 60, 1, id="JW-013-endless"),
         pytest.param(_in_seconds(30), 30, 30, 1, id="JW-013-date"),
         pytest.param(_in_seconds(30).replace("GMT", "-0000"), 30, 30, 1, id="JW-013-date-unzoned"),

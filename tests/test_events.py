@@ -14,34 +14,31 @@ from fastapi_stepup.events import (
 )
 
 
-@pytest.mark.parametrize(
-    ("kid", "printed"),
-    [
-        pytest.param("SK2abc", "SK2abc", id="plain"),
-        pytest.param("a\nb\r\x1b[31m", "a\\nb\\r\\x1b[31m", id="OB-002"),
-        pytest.param("x" * 300, "x" * 64, id="OB-002-long"),
-        pytest.param("\n" * 64, "\\n" * 32, id="OB-002-long-when-escaped"),
-        pytest.param("\u202egpj", "\\u202egpj", id="OB-002-bidi"),
-        pytest.param("\ud800", "\\ud800", id="OB-002-surrogate"),
-        pytest.param("it's", "it's", id="quote"),
-        pytest.param("both ' and \"", "both \\' and \"", id="quotes"),
-    ],
-)
-def test_a_kid_is_made_fit_for_a_log_line(kid: str, printed: str) -> None:
-    """Escaped and cut: one line, ASCII, at most 64 characters."""
-    assert printable_kid(kid) == printed
-    assert len(printable_kid(kid)) <= 64
+def test_a_kid_is_made_fit_for_a_log_line(subtests: pytest.Subtests) -> None:
+    """Escaped and cut: one line, ASCII, at most 64 characters (OB-002)."""
+    kids = {
+        "SK2abc": "SK2abc",
+        "a\nb\r\x1b[31m": "a\\nb\\r\\x1b[31m",
+        "x" * 300: "x" * 64,
+        "\n" * 64: "\\n" * 32,
+        "\u202egpj": "\\u202egpj",
+        "\ud800": "\\ud800",
+        "it's": "it's",
+        "both ' and \"": "both \\' and \"",
+    }
+    for kid, printed in kids.items():
+        with subtests.test(ascii(kid)):
+            assert printable_kid(kid) == printed
+            assert len(printable_kid(kid)) <= 64
 
 
 BOUNDED = {int, float, bool, FailureReason, RejectReason}
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, id=f"OB-003-{kind.__name__}") for kind in get_args(Event)]
-)
-def test_every_field_of_an_event_is_bounded(kind: type[Event]) -> None:
-    """Numbers, enums, and words from a fixed list; `kid` is the one exception, for logs."""
-    for field in dataclasses.fields(kind):
+def test_every_field_of_an_event_is_bounded(subtests: pytest.Subtests) -> None:
+    """Numbers, enums, words from a fixed list; `kid` is the one exception, for logs (OB-003)."""
+    fields = [(kind, field) for kind in get_args(Event) for field in dataclasses.fields(kind)]
+    for kind, field in fields:
         words = get_args(field.type)
         closed = field.type in BOUNDED or (words and all(isinstance(word, str) for word in words))
         named_by_us = (kind.__name__, field.name) in {
@@ -50,7 +47,8 @@ def test_every_field_of_an_event_is_bounded(kind: type[Event]) -> None:
             ("ReportOnly", "code"),
             ("OneTimeUse", "purpose"),
         }
-        assert closed or named_by_us
+        with subtests.test(f"{kind.__name__}.{field.name}"):
+            assert closed or named_by_us
 
 
 def test_an_event_cannot_be_changed() -> None:

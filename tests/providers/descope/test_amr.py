@@ -11,9 +11,9 @@ from fastapi_stepup.router.methods.base import Method
 KEY = "K2abcdefghijklmnopqrstuvwxyz"
 
 
-@pytest.mark.parametrize(
-    ("method", "accepted", "known", "proves"),
-    [
+def test_method_proves(subtests: pytest.Subtests) -> None:
+    """Its own value; and `mfa` where it is another factor than the first."""
+    rows: list[tuple[str, set[str], tuple[str, ...], bool]] = [
         ("email", {"email"}, (), True),
         ("email", {"sms"}, (), False),
         ("email", {"sms", "email"}, ("sms",), True),
@@ -29,16 +29,10 @@ KEY = "K2abcdefghijklmnopqrstuvwxyz"
         ("email", {"mfa"}, ("sms", "email"), False),
         ("magiclink", {"mfa"}, ("email",), True),
         ("unheard-of", {"mfa"}, ("email",), False),
-    ],
-)
-def test_method_proves(
-    method: str,
-    accepted: set[str],
-    known: tuple[str, ...],
-    proves: bool,  # noqa: FBT001
-) -> None:
-    """Its own value; and `mfa` where it is another factor than the first."""
-    assert can_prove(method, accepted, known) is proves
+    ]
+    for method, accepted, known, proves in rows:
+        with subtests.test(f"{method} for {sorted(accepted)} after {known}"):
+            assert can_prove(method, accepted, known) is proves
 
 
 def test_every_offer_of_the_router_is_known() -> None:
@@ -52,9 +46,9 @@ def test_every_offer_of_the_router_is_known() -> None:
     assert set(endpoints.methods) == set(PROVED_BY)
 
 
-@pytest.mark.parametrize(
-    ("claims", "machine"),
-    [
+def test_access_keys_are_machines(subtests: pytest.Subtests) -> None:
+    """By Descope's id, wherever the project keeps it."""
+    rows: list[tuple[dict[str, object], bool]] = [
         ({"sub": KEY}, True),
         ({"sub": KEY[:20]}, False),
         ({"sub": KEY + "-"}, False),
@@ -63,11 +57,7 @@ def test_every_offer_of_the_router_is_known() -> None:
         ({"sub": KEY, "dsub": "U2x"}, False),
         ({"sub": KEY, "dsub": ""}, True),
         ({"sub": KEY, "dsub": [KEY]}, False),
-    ],
-)
-def test_access_keys_are_machines(
-    claims: dict[str, object],
-    machine: bool,  # noqa: FBT001
-) -> None:
-    """By Descope's id, wherever the project keeps it."""
-    assert is_machine(Claims(claims)) is machine
+    ]
+    for claims, machine in rows:
+        with subtests.test(repr(claims)):
+            assert is_machine(Claims(claims)) is machine

@@ -18,35 +18,21 @@ def options_of(kept: KeptClaims) -> Any:
     return json.loads(json.dumps(request.json))["loginOptions"]
 
 
-@pytest.mark.parametrize(
-    ("claims", "kept"),
-    [
-        pytest.param({}, {"stepup": True, "customClaims": None, "mfa": False}, id="nothing"),
-        pytest.param(
+def test_tenant_and_custom_claims_are_kept(subtests: pytest.Subtests) -> None:
+    """They go along as login options, as JSON; what is empty or of another shape does not."""
+    nothing = {"stepup": True, "customClaims": None, "mfa": False}
+    rows: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({}, nothing),
+        (
             {"dct": "T1", "nsec": {"a": [1, {"b": None}]}},
-            {
-                "stepup": True,
-                "customClaims": {"a": [1, {"b": None}]},
-                "mfa": False,
-                "tenantId": "T1",
-            },
-            id="both",
+            nothing | {"customClaims": {"a": [1, {"b": None}]}, "tenantId": "T1"},
         ),
-        pytest.param(
-            {"dct": "", "nsec": {}},
-            {"stepup": True, "customClaims": None, "mfa": False},
-            id="empty",
-        ),
-        pytest.param(
-            {"dct": 7, "nsec": ["a"]},
-            {"stepup": True, "customClaims": None, "mfa": False},
-            id="odd",
-        ),
-    ],
-)
-def test_tenant_and_custom_claims_are_kept(claims: dict[str, Any], kept: object) -> None:
-    """They go along as login options, as JSON."""
-    assert options_of(KeptClaims.of(Claims(claims))) == kept
+        ({"dct": "", "nsec": {}}, nothing),
+        ({"dct": 7, "nsec": ["a"]}, nothing),
+    ]
+    for claims, kept in rows:
+        with subtests.test(repr(claims)):
+            assert options_of(KeptClaims.of(Claims(claims))) == kept
 
 
 def test_nothing_is_kept_by_default() -> None:
@@ -60,16 +46,13 @@ def test_keys_are_below_the_base_url() -> None:
     assert REQUESTS.keys_url == "https://d.example/v2/keys/P1"
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"project_id": "../x"},
-        {"project_id": ""},
-        {"project_id": "P1", "base_url": "http://d.example"},
-        {"project_id": "P1", "base_url": "d.example"},
-    ],
-)
-def test_a_client_of_an_impossible_host_is_refused(options: dict[str, str]) -> None:
+def test_a_client_of_an_impossible_host_is_refused() -> None:
     """At construction, not at the first request."""
-    with pytest.raises(ConfigurationError):
-        DescopeClient(**options)  # type: ignore[arg-type]  # each is text
+    for project_id, base_url in (
+        ("../x", "https://d.example"),
+        ("", "https://d.example"),
+        ("P1", "http://d.example"),
+        ("P1", "d.example"),
+    ):
+        with pytest.raises(ConfigurationError):
+            DescopeClient(project_id, base_url=base_url)

@@ -10,41 +10,51 @@ from tests.support.descope_replies import (
     ORIGIN,
     PAGE,
     REFRESH_TOKEN,
+    Call,
     Descope,
     answering,
+    calling,
     me,
     start,
 )
 
+START_PASSKEY = calling("start_passkey", ANN, ORIGIN, REFRESH_TOKEN)
+START_OAUTH = calling("start_oauth", "google", PAGE, REFRESH_TOKEN)
+START_SSO = calling("start_sso", "acme", PAGE, REFRESH_TOKEN)
+
+
+async def is_unusable(call: Call, descope: Descope) -> bool:
+    """Return whether the answer is refused as an error of Descope's."""
+    try:
+        await call(descope.client)
+    except DescopeError:
+        return True
+    return False
+
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        pytest.param({"maskedEmail": "a**@example.com"}, "a**@example.com", id="masked"),
-        pytest.param({"maskedEmail": "a@b.c"}, "***", id="too-short-to-mask"),
-    ],
-)
-async def test_destination_is_always_masked(body: object, expected: str) -> None:
+async def test_destination_is_always_masked() -> None:
     """An address that Descope does not mask is not passed on."""
-    assert await start(answering(200, body).client) == expected
+    masked = answering(200, {"maskedEmail": "a**@example.com"}).client
+    too_short_to_mask = answering(200, {"maskedEmail": "a@b.c"}).client
+
+    assert await start(masked) == "a**@example.com"
+    assert await start(too_short_to_mask) == "***"
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param({"maskedPhone": "+1***"}, id="other-member"),
-        pytest.param({"maskedEmail": None}, id="null"),
-        pytest.param({"maskedEmail": ["*"]}, id="array"),
-        pytest.param({"maskedEmail": "*\r\nSet-Cookie: x"}, id="line-break"),
-        pytest.param({"maskedEmail": 257 * "*"}, id="long"),
-    ],
-)
-async def test_odd_destination_is_unusable(body: object) -> None:
+async def test_odd_destination_is_unusable(subtests: pytest.Subtests) -> None:
     """A text that is no short line is not shown."""
-    with pytest.raises(DescopeError):
-        await start(answering(200, body).client)
+    bodies: list[object] = [
+        {"maskedPhone": "+1***"},
+        {"maskedEmail": None},
+        {"maskedEmail": ["*"]},
+        {"maskedEmail": "*\r\nSet-Cookie: x"},
+        {"maskedEmail": 257 * "*"},
+    ]
+    for body in bodies:
+        with subtests.test(repr(body)[:60]):
+            assert await is_unusable(start, answering(200, body))
 
 
 @pytest.mark.anyio
@@ -103,22 +113,20 @@ async def test_refresh_token_may_stay_the_same() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param({"loginIds": [ANN]}, id="no-user-id"),
-        pytest.param({"userId": 7, "loginIds": [ANN]}, id="odd-user-id"),
-        pytest.param({"userId": "U1"}, id="no-login-ids"),
-        pytest.param({"userId": "U1", "loginIds": []}, id="empty-login-ids"),
-        pytest.param({"userId": "U1", "loginIds": ANN}, id="login-ids-text"),
-        pytest.param({"userId": "U1", "loginIds": [ANN, None]}, id="login-id-null"),
-        pytest.param({"userId": "U1", "loginIds": [""]}, id="login-id-empty"),
-    ],
-)
-async def test_user_without_identity_is_unusable(body: object) -> None:
+async def test_user_without_identity_is_unusable(subtests: pytest.Subtests) -> None:
     """A step-up needs the user's id and a login id to send the code to."""
-    with pytest.raises(DescopeError):
-        await me(answering(200, body).client)
+    bodies: list[object] = [
+        {"loginIds": [ANN]},
+        {"userId": 7, "loginIds": [ANN]},
+        {"userId": "U1"},
+        {"userId": "U1", "loginIds": []},
+        {"userId": "U1", "loginIds": ANN},
+        {"userId": "U1", "loginIds": [ANN, None]},
+        {"userId": "U1", "loginIds": [""]},
+    ]
+    for body in bodies:
+        with subtests.test(repr(body)):
+            assert await is_unusable(me, answering(200, body))
 
 
 @pytest.mark.anyio
@@ -158,32 +166,28 @@ def passkey(options: object, **members: object) -> httpx.Response:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    "options", ['{"challenge":"c"}', '{"publicKey":{"challenge":"c"}}'], ids=["bare", "wrapped"]
-)
-async def test_passkey_options_are_unwrapped(options: str) -> None:
+async def test_passkey_options_are_unwrapped() -> None:
     """Browsers take the inner object; the transaction is a secret."""
-    challenge = await Descope(passkey(options)).client.start_passkey(ANN, ORIGIN, REFRESH_TOKEN)
+    for options in ('{"challenge":"c"}', '{"publicKey":{"challenge":"c"}}'):
+        challenge = await Descope(passkey(options)).client.start_passkey(ANN, ORIGIN, REFRESH_TOKEN)
 
-    assert challenge.options == {"challenge": "c"}
-    assert (challenge.transaction_id, "T1" in repr(challenge)) == ("T1", False)
+        assert challenge.options == {"challenge": "c"}
+        assert (challenge.transaction_id, "T1" in repr(challenge)) == ("T1", False)
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    "reply",
-    [
-        pytest.param(passkey({"challenge": "c"}), id="object"),
-        pytest.param(passkey("[]"), id="array-text"),
-        pytest.param(passkey("{"), id="no-json"),
-        pytest.param(passkey('{"publicKey":[]}'), id="inner-array"),
-        pytest.param(passkey("{}", transactionId=7), id="odd-transaction"),
-    ],
-)
-async def test_odd_passkey_challenge_is_unusable(reply: httpx.Response) -> None:
+async def test_odd_passkey_challenge_is_unusable(subtests: pytest.Subtests) -> None:
     """A browser could do nothing with it."""
-    with pytest.raises(DescopeError):
-        await Descope(reply).client.start_passkey(ANN, ORIGIN, REFRESH_TOKEN)
+    replies = {
+        "object": passkey({"challenge": "c"}),
+        "array-text": passkey("[]"),
+        "no-json": passkey("{"),
+        "inner-array": passkey('{"publicKey":[]}'),
+        "odd-transaction": passkey("{}", transactionId=7),
+    }
+    for name, reply in replies.items():
+        with subtests.test(name):
+            assert await is_unusable(START_PASSKEY, Descope(reply))
 
 
 @pytest.mark.anyio
@@ -198,41 +202,30 @@ async def test_pending_links_are_read_with_numbers_as_text() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("image", "passed_on"), [("x" * 131_072, True), ("x" * 131_073, False), (7, False), ("", False)]
-)
-async def test_an_image_is_passed_on_unless_it_is_huge(
-    image: object,
-    passed_on: bool,  # noqa: FBT001
-) -> None:
+async def test_an_image_is_passed_on_unless_it_is_huge() -> None:
     """The message can be sent without it."""
-    body = {"pendingRef": "ref", "redirectUrl": "https://wa.me/1?text=x", "image": image}
-    pending = await answering(200, body).client.start_notp(ANN, REFRESH_TOKEN)
+    kept = "x" * 131_072
+    for image, passed_on in ((kept, kept), (kept + "x", None), (7, None), ("", None)):
+        body = {"pendingRef": "ref", "redirectUrl": "https://wa.me/1?text=x", "image": image}
+        pending = await answering(200, body).client.start_notp(ANN, REFRESH_TOKEN)
 
-    assert (pending.pending_ref, pending.authorization_uri) == ("ref", "https://wa.me/1?text=x")
-    assert (pending.image is not None) is passed_on
+        assert (pending.pending_ref, pending.authorization_uri) == ("ref", "https://wa.me/1?text=x")
+        assert pending.image == passed_on
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("url", "usable"),
-    [
-        pytest.param("https://accounts.example/o?a=b", True, id="https"),
-        pytest.param("http://127.0.0.1:8000/o", True, id="loopback"),
-        pytest.param("http://accounts.example/o", False, id="plain-http"),
-        pytest.param("javascript:alert(1)", False, id="script"),
-        pytest.param("https://accounts.example/" + 4072 * "x", False, id="long"),
-        pytest.param(None, False, id="null"),
-    ],
-)
-async def test_a_provider_is_reached_by_a_safe_url(url: object, usable: bool) -> None:  # noqa: FBT001
+async def test_a_provider_is_reached_by_a_safe_url(subtests: pytest.Subtests) -> None:
     """The browser goes there."""
-    client = answering(200, {"url": url}).client
-    if usable:
-        assert await client.start_oauth("google", PAGE, REFRESH_TOKEN) == url
-    else:
-        with pytest.raises(DescopeError):
-            await client.start_sso("acme", PAGE, REFRESH_TOKEN)
+    for url in ("https://accounts.example/o?a=b", "http://127.0.0.1:8000/o"):
+        assert await START_OAUTH(answering(200, {"url": url}).client) == url
+    for other in (
+        "http://accounts.example/o",
+        "javascript:alert(1)",
+        "https://accounts.example/" + 4072 * "x",
+        None,
+    ):
+        with subtests.test(repr(other)[:60]):
+            assert await is_unusable(START_SSO, answering(200, {"url": other}))
 
 
 @pytest.mark.anyio

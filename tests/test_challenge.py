@@ -3,16 +3,13 @@
 import copy
 import pickle
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import pytest
 
 from fastapi_stepup import Challenge
 
-TCHAR = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-QUOTABLE = "".join(map(chr, range(0x20, 0x7F)))
-PLAIN = QUOTABLE.replace('"', "").replace("\\", "")
 RESTRICTED = ["error", "error_description", "error_uri", "scope"]
-
 INSUFFICIENT = "insufficient_user_authentication"
 
 
@@ -60,43 +57,50 @@ def test_single_acr_value_may_be_a_plain_string() -> None:
     assert Challenge.bearer(acr_values="phr").acr_values == ("phr",)
 
 
-@pytest.mark.parametrize("values", [["a b"], [""], ["a", ""], "a b", ['a"'], ["a\\"], ["\u00e9"]])
-def test_acr_value_that_would_not_come_back_is_refused(values: list[str] | str) -> None:
+def test_acr_value_that_would_not_come_back_is_refused(subtests: pytest.Subtests) -> None:
     """A space inside a class would make two of it."""
-    with pytest.raises(ValueError, match="without spaces"):
-        Challenge.bearer(acr_values=values)
+    for values in (["a b"], [""], ["a", ""], "a b", ['a"'], ["a\\"], ["\u00e9"]):
+        with subtests.test(ascii(values)), pytest.raises(ValueError, match="without spaces"):
+            Challenge.bearer(acr_values=values)
 
 
-@pytest.mark.parametrize("max_age", [-1, True, 1.5, 5.0, "5", float("nan")])
-def test_rfc_9470_section_3_max_age_is_a_non_negative_integer(max_age: object) -> None:
+def test_rfc_9470_section_3_max_age_is_a_non_negative_integer(subtests: pytest.Subtests) -> None:
     """Nothing but a whole number of seconds can be written."""
-    with pytest.raises(ValueError, match="whole number"):
-        Challenge.bearer(max_age=max_age)  # type: ignore[arg-type]
+    others: list[Any] = [-1, True, 1.5, 5.0, "5", float("nan")]
+    for max_age in others:
+        with subtests.test(repr(max_age)), pytest.raises(ValueError, match="whole number"):
+            Challenge.bearer(max_age=max_age)
 
 
-@pytest.mark.parametrize("name", RESTRICTED)
-@pytest.mark.parametrize("character", ['"', "\\", "\n", "\x7f", "\u00e9"])
 def test_rfc_6750_section_3_restricted_values_have_no_quote_and_no_backslash(
-    name: str, character: str
+    subtests: pytest.Subtests,
 ) -> None:
     """In these four parameters even an escaped quote is forbidden."""
-    with pytest.raises(ValueError, match="without quotes and backslashes"):
-        Challenge("Bearer", {name: f"a{character}b"})
+    for name in RESTRICTED:
+        for character in ('"', "\\", "\n", "\x7f", "\u00e9"):
+            with (
+                subtests.test(f"{name} {character!a}"),
+                pytest.raises(ValueError, match="without quotes and backslashes"),
+            ):
+                Challenge("Bearer", {name: f"a{character}b"})
 
 
-@pytest.mark.parametrize("control", [*map(chr, range(0x20)), "\x7f", "\x80", "\u00e9", "\u2028"])
-def test_control_and_foreign_characters_are_refused(control: str) -> None:
+def test_control_and_foreign_characters_are_refused(subtests: pytest.Subtests) -> None:
     """Nothing can break out of the field, wherever it is put (HD-029)."""
-    for scheme, params, token68 in [
-        (f"Bea{control}rer", {}, None),
-        (f"Bearer{control}", {}, None),
-        ("Bearer", {f"rea{control}lm": "x"}, None),
-        ("Bearer", {"realm": f"x{control}y"}, None),
-        ("Bearer", {"realm": f"x{control}"}, None),
-        ("Bearer", {}, f"abc{control}"),
-    ]:
-        with pytest.raises(ValueError, match=r"."):
-            Challenge(scheme, params, token68)
+    for control in (*map(chr, range(0x20)), "\x7f", "\x80", "\u00e9", "\u2028"):
+        for scheme, params, token68 in [
+            (f"Bea{control}rer", {}, None),
+            (f"Bearer{control}", {}, None),
+            ("Bearer", {f"rea{control}lm": "x"}, None),
+            ("Bearer", {"realm": f"x{control}y"}, None),
+            ("Bearer", {"realm": f"x{control}"}, None),
+            ("Bearer", {}, f"abc{control}"),
+        ]:
+            with (
+                subtests.test(ascii((scheme, params, token68))),
+                pytest.raises(ValueError, match=r"."),
+            ):
+                Challenge(scheme, params, token68)
 
 
 @pytest.mark.parametrize(
@@ -110,46 +114,47 @@ def test_quotes_and_backslashes_are_escaped(value: str, written: str) -> None:
     assert Challenge.parse(str(challenge)) == [challenge]
 
 
-@pytest.mark.parametrize("realm", ['a "b"', "a\\b", "caf\u00e9", "a\nb"])
-def test_realm_is_plain_text(realm: str) -> None:
+def test_realm_is_plain_text(subtests: pytest.Subtests) -> None:
     """Two of six readers tried misread an escaped one."""
-    with pytest.raises(ValueError, match="realm must be printable ASCII without quotes"):
-        Challenge.bearer(realm=realm)
+    for realm in ('a "b"', "a\\b", "caf\u00e9", "a\nb"):
+        with (
+            subtests.test(ascii(realm)),
+            pytest.raises(ValueError, match="realm must be printable ASCII without quotes"),
+        ):
+            Challenge.bearer(realm=realm)
 
 
-@pytest.mark.parametrize("scheme", ["", "Bea rer", "Bearer,", 'Bearer"', "B\u00e9arer", "B=c"])
-def test_scheme_that_is_not_a_token_is_refused(scheme: str) -> None:
+def test_scheme_that_is_not_a_token_is_refused(subtests: pytest.Subtests) -> None:
     """RFC 9110 section 11.1."""
-    with pytest.raises(ValueError, match="scheme"):
-        Challenge(scheme)
+    for scheme in ("", "Bea rer", "Bearer,", 'Bearer"', "B\u00e9arer", "B=c"):
+        with subtests.test(ascii(scheme)), pytest.raises(ValueError, match="scheme"):
+            Challenge(scheme)
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        pytest.param({"realm": "a", "Realm": "b"}, id="twice"),
-        pytest.param({"": "a"}, id="empty"),
-        pytest.param({"re alm": "a"}, id="space"),
-        pytest.param({"realm=": "a"}, id="equals"),
-        # The Kelvin sign: its lower case is an ASCII letter.
-        pytest.param({"\u212aelvin": "a"}, id="kelvin"),
-    ],
-)
 def test_rfc_9110_section_11_2_parameter_names_are_tokens_and_come_once(
-    params: dict[str, str],
+    subtests: pytest.Subtests,
 ) -> None:
     """Whatever their case."""
-    with pytest.raises(ValueError, match="not a token or comes twice"):
-        Challenge("Bearer", params)
+    for params in (
+        {"realm": "a", "Realm": "b"},
+        {"": "a"},
+        {"re alm": "a"},
+        {"realm=": "a"},
+        # The Kelvin sign: its lower case is an ASCII letter.
+        {"\u212aelvin": "a"},
+    ):
+        with (
+            subtests.test(ascii(params)),
+            pytest.raises(ValueError, match="not a token or comes twice"),
+        ):
+            Challenge("Bearer", params)
 
 
-@pytest.mark.parametrize(
-    "token68", ["", "=", "a b", "a=b", "a,", "abc ", "abc\t", "abc\n", "a\u00e9"]
-)
-def test_token68_in_another_form_is_refused(token68: str) -> None:
+def test_token68_in_another_form_is_refused(subtests: pytest.Subtests) -> None:
     """Letters, digits and six marks, padded at the end only."""
-    with pytest.raises(ValueError, match="token68"):
-        Challenge("Negotiate", token68=token68)
+    for token68 in ("", "=", "a b", "a=b", "a,", "abc ", "abc\t", "abc\n", "a\u00e9"):
+        with subtests.test(ascii(token68)), pytest.raises(ValueError, match="token68"):
+            Challenge("Negotiate", token68=token68)
 
 
 def test_token68_is_written_as_it_is() -> None:
@@ -168,102 +173,108 @@ BASIC = Challenge("Basic", {"realm": "b"})
 NEGOTIATE = Challenge("Negotiate")
 
 
+def token68(value: str) -> Challenge:
+    """Return a `Negotiate` challenge with that value."""
+    return Challenge("Negotiate", token68=value)
+
+
+# The forms of RFC 9110 section 11.6.1 that browsers and proxies send.
+FIELDS: dict[str, dict[str, list[Challenge]]] = {
+    "schemes": {
+        "": [],
+        " ,\t, ": [],
+        "Negotiate": [NEGOTIATE],
+        "Negotiate ": [NEGOTIATE],
+        "Negotiate,": [NEGOTIATE],
+        "Negotiate , ": [NEGOTIATE],
+        "Negotiate, Basic realm=b": [NEGOTIATE, BASIC],
+        "Negotiate , Basic realm=b": [NEGOTIATE, BASIC],
+    },
+    "token68": {
+        "Negotiate a87421000000492aa874209af8bc028=": [token68("a87421000000492aa874209af8bc028=")],
+        "Negotiate  ab==\t, Basic realm=b": [token68("ab=="), BASIC],
+        "Negotiate ab=, Basic realm=b": [token68("ab="), BASIC],
+        "Negotiate ab": [token68("ab")],
+        "Negotiate realm=": [token68("realm=")],
+    },
+    "whitespace-and-empty-elements": {
+        'Bearer realm="a"': [BEARER],
+        "Bearer realm=a": [BEARER],
+        'Bearer realm = "a"': [BEARER],
+        'Bearer realm\t=\t"a"\t': [BEARER],
+        'Bearer    realm="a"': [BEARER],
+        'Bearer REALM="a"': [BEARER],
+        'Bearer , realm="a"': [BEARER],
+        'Bearer ,,\t, realm="a"': [BEARER],
+        ',Bearer realm="a",,\t,Basic realm="b",': [BEARER, BASIC],
+        'Bearer realm="a",Basic realm="b"': [BEARER, BASIC],
+    },
+    "quoted-strings": {
+        r'Bearer realm="\a"': [BEARER],
+        r'Bearer realm="a \"b\" \\"': [Challenge("Bearer", {"realm": 'a "b" \\'})],
+        'Bearer realm=""': [Challenge("Bearer", {"realm": ""})],
+        'Bearer realm="a, Basic realm=\\"b\\""': [
+            Challenge("Bearer", {"realm": 'a, Basic realm="b"'})
+        ],
+        'Bearer a="1", b=2, C="3"': [Challenge("Bearer", {"a": "1", "b": "2", "c": "3"})],
+        'Bearer realm="a", Bearer realm="a"': [BEARER, BEARER],
+    },
+    "examples": {
+        # RFC 9110
+        'Newauth realm="apps", type=1, title="Login to \\"apps\\"", Basic realm="simple"': [
+            Challenge("Newauth", {"realm": "apps", "type": "1", "title": 'Login to "apps"'}),
+            Challenge("Basic", {"realm": "simple"}),
+        ],
+        # RFC 9449
+        'DPoP algs="ES256 PS256", error="use_dpop_nonce", Bearer realm="a"': [
+            Challenge("DPoP", {"algs": "ES256 PS256", "error": "use_dpop_nonce"}),
+            BEARER,
+        ],
+        # RFC 9728
+        'Bearer resource_metadata="https://api.example.com/.well-known/x?y=z", error="x"': [
+            Challenge.bearer(
+                error="x", resource_metadata="https://api.example.com/.well-known/x?y=z"
+            )
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("fields", [pytest.param(FIELDS[name], id=name) for name in FIELDS])
+def test_foreign_fields_are_read(
+    fields: dict[str, list[Challenge]], subtests: pytest.Subtests
+) -> None:
+    """Each in the order of the field."""
+    for value, expected in fields.items():
+        with subtests.test(ascii(value)):
+            assert Challenge.parse(value) == expected
+
+
 @pytest.mark.parametrize(
-    ("value", "expected"),
+    "values",
     [
-        pytest.param("", [], id="nothing"),
-        pytest.param(" ,\t, ", [], id="only-separators"),
-        pytest.param("Negotiate", [NEGOTIATE], id="bare-scheme"),
-        pytest.param("Negotiate ", [NEGOTIATE], id="bare-scheme-and-space"),
-        pytest.param("Negotiate,", [NEGOTIATE], id="bare-scheme-and-comma"),
-        pytest.param("Negotiate , ", [NEGOTIATE], id="bare-scheme-space-comma"),
-        pytest.param("Negotiate a87421000000492aa874209af8bc028=",
-                     [Challenge("Negotiate", token68="a87421000000492aa874209af8bc028=")],
-                     id="token68"),
-        pytest.param("Negotiate  ab==\t, Basic realm=b",
-                     [Challenge("Negotiate", token68="ab=="), BASIC], id="token68-then-another"),
-        pytest.param("Negotiate ab=, Basic realm=b",
-                     [Challenge("Negotiate", token68="ab="), BASIC], id="token68-looks-like-param"),
-        pytest.param("Negotiate ab", [Challenge("Negotiate", token68="ab")], id="token68-no-pad"),
-        pytest.param("Bearer realm=", [Challenge("Bearer", token68="realm=")], id="no-value"),
-        pytest.param("Negotiate, Basic realm=b", [NEGOTIATE, BASIC], id="bare-then-another"),
-        pytest.param("Negotiate , Basic realm=b", [NEGOTIATE, BASIC], id="bare-space-another"),
-        pytest.param('Bearer realm="a"', [BEARER], id="quoted"),
-        pytest.param("Bearer realm=a", [BEARER], id="token"),
-        pytest.param('Bearer realm = "a"', [BEARER], id="bad-whitespace"),
-        pytest.param('Bearer realm\t=\t"a"\t', [BEARER], id="tabs"),
-        pytest.param('Bearer    realm="a"', [BEARER], id="many-spaces"),
-        pytest.param('Bearer REALM="a"', [BEARER], id="upper-case-name"),
-        pytest.param('Bearer , realm="a"', [BEARER], id="first-element-empty"),
-        pytest.param('Bearer ,,\t, realm="a"', [BEARER], id="first-elements-empty"),
-        pytest.param(',Bearer realm="a",,\t,Basic realm="b",',
-                     [BEARER, BASIC], id="empty-elements"),
-        pytest.param('Bearer realm="a",Basic realm="b"', [BEARER, BASIC], id="two-no-space"),
-        pytest.param(r'Bearer realm="\a"', [BEARER], id="needless-escape"),
-        pytest.param(r'Bearer realm="a \"b\" \\"', [Challenge("Bearer", {"realm": 'a "b" \\'})],
-                     id="escapes"),
-        pytest.param('Bearer realm=""', [Challenge("Bearer", {"realm": ""})], id="empty-value"),
-        pytest.param('Bearer realm="a, Basic realm=\\"b\\""',
-                     [Challenge("Bearer", {"realm": 'a, Basic realm="b"'})], id="list-in-quotes"),
-        pytest.param('Bearer a="1", b=2, C="3"',
-                     [Challenge("Bearer", {"a": "1", "b": "2", "c": "3"})], id="three"),
-        pytest.param('Bearer realm="a", Bearer realm="a"', [BEARER, BEARER], id="same-twice"),
-        pytest.param('Newauth realm="apps", type=1, title="Login to \\"apps\\"", '
-                     'Basic realm="simple"',
-                     [Challenge("Newauth",
-                                {"realm": "apps", "type": "1", "title": 'Login to "apps"'}),
-                      Challenge("Basic", {"realm": "simple"})], id="rfc-9110-example"),
-        pytest.param('DPoP algs="ES256 PS256", error="use_dpop_nonce", Bearer realm="a"',
-                     [Challenge("DPoP", {"algs": "ES256 PS256", "error": "use_dpop_nonce"}),
-                      BEARER], id="dpop-and-bearer"),
-        pytest.param('Bearer resource_metadata="https://api.example.com/.well-known/x?y=z", '
-                     f'error="{INSUFFICIENT}"',
-                     [Challenge("Bearer", {
-                         "resource_metadata": "https://api.example.com/.well-known/x?y=z",
-                         "error": INSUFFICIENT})], id="rfc-9728"),
+        pytest.param(['realm="a"', '="a"', '"Bearer" realm="a"', 'Bearer, realm="a"',
+                      "B\u00e9arer"], id="no-scheme"),
+        pytest.param(['Bearer realm="a', 'Bearer realm="a\\"', 'Bearer realm="a"b"'],
+                     id="open-quote"),
+        pytest.param(['Bearer realm="a" error="b"', 'Bearer realm="a"; error="b"',
+                      "Bearer realm=a b", "Bearer abc def", "Negotiate ab= realm=x",
+                      'Negotiate ab==, realm="x"'], id="no-list"),
+        pytest.param(["Bearer realm==a", "Bearer realm=\u00e9", 'Bearer realm="\u20ac"'],
+                     id="no-value"),
+        pytest.param(['Bearer realm="a\r\nSet-Cookie: x=y"', 'Bearer realm="a\x00"',
+                      'Bearer realm="a\\\n"', 'Bearer realm="a"\n', "Bearer realm=a\n",
+                      "Negotiate ab=\n", "Negotiate\n", 'Bearer\trealm="a"'], id="controls"),
+        pytest.param(['Bearer realm="a", realm="b"', 'Bearer realm="a", REALM="b"'], id="twice"),
     ],
 )  # fmt: skip
-def test_foreign_fields_are_read(value: str, expected: list[Challenge]) -> None:
-    """The forms of RFC 9110 section 11.6.1 that browsers and proxies send."""
-    assert Challenge.parse(value) == expected
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        pytest.param('realm="a"', id="no-scheme"),
-        pytest.param('="a"', id="no-name"),
-        pytest.param('"Bearer" realm="a"', id="quoted-scheme"),
-        pytest.param('Bearer realm="a', id="unterminated"),
-        pytest.param('Bearer realm="a\\"', id="escaped-end"),
-        pytest.param('Bearer realm="a"b"', id="text-after-quote"),
-        pytest.param('Bearer realm="a" error="b"', id="no-comma"),
-        pytest.param('Bearer realm="a"; error="b"', id="semicolon"),
-        pytest.param("Bearer realm=a b", id="space-in-token"),
-        pytest.param("Bearer abc def", id="two-token68"),
-        pytest.param("Bearer realm==a", id="two-equals"),
-        pytest.param("Bearer realm=\u00e9", id="foreign-token"),
-        pytest.param('Bearer realm="\u20ac"', id="not-latin-1"),
-        pytest.param('Bearer realm="a\r\nSet-Cookie: x=y"', id="crlf"),
-        pytest.param('Bearer realm="a\x00"', id="nul"),
-        pytest.param('Bearer realm="a\\\n"', id="escaped-newline"),
-        pytest.param('Bearer realm="a"\n', id="newline-at-end"),
-        pytest.param("Bearer realm=a\n", id="newline-after-token"),
-        pytest.param("Negotiate ab=\n", id="newline-after-token68"),
-        pytest.param("Negotiate\n", id="newline-after-scheme"),
-        pytest.param('Bearer\trealm="a"', id="tab-after-scheme"),
-        pytest.param('Bearer, realm="a"', id="parameters-without-scheme"),
-        pytest.param('Bearer realm="a", realm="b"', id="twice"),
-        pytest.param('Bearer realm="a", REALM="b"', id="twice-other-case"),
-        pytest.param("Negotiate ab= realm=x", id="token68-and-parameter"),
-        pytest.param('Negotiate ab==, realm="x"', id="token68-then-parameter"),
-        pytest.param("B\u00e9arer", id="foreign-scheme"),
-    ],
-)
-def test_what_is_no_list_of_challenges_is_refused(value: str) -> None:
+def test_what_is_no_list_of_challenges_is_refused(
+    values: list[str], subtests: pytest.Subtests
+) -> None:
     """Nothing is guessed: a client that cannot read the field must not act on half of it."""
-    with pytest.raises(ValueError, match="challenge"):
-        Challenge.parse(value)
+    for value in values:
+        with subtests.test(ascii(value)), pytest.raises(ValueError, match="challenge"):
+            Challenge.parse(value)
 
 
 def test_oauth4webapi_expectations_hold() -> None:
@@ -291,35 +302,34 @@ def test_absent_parameters_read_as_none() -> None:
     assert str(challenge) == "Bearer"
 
 
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        pytest.param("max_age=300", 300, id="token"),
-        pytest.param('max_age="300"', 300, id="quoted"),
-        pytest.param("MAX_AGE=300", 300, id="upper-case"),
-        pytest.param("max_age=0", 0, id="zero"),
-        pytest.param("max_age=007", 7, id="leading-zeros"),
-        pytest.param("max_age=-1", None, id="negative"),
-        pytest.param('max_age="+1"', None, id="plus"),
-        pytest.param("max_age=1.5", None, id="fraction"),
-        pytest.param('max_age=""', None, id="empty"),
-        pytest.param('max_age=" 1"', None, id="space"),
-        pytest.param('max_age="1\t"', None, id="tab"),
-        pytest.param("max_age=1_000", None, id="underscore"),
-        pytest.param("max_age=0x10", None, id="hex"),
-        pytest.param("max_age=1e3", None, id="exponent"),
-        pytest.param("max_age=five", None, id="word"),
-        pytest.param('max_age="\u00b2"', None, id="superscript-digit"),
-        pytest.param("max_age=9999999999", 9999999999, id="ten-digits"),
-        pytest.param("max_age=10000000000", None, id="eleven-digits"),
-        pytest.param(f"max_age={'9' * 5000}", None, id="more-digits-than-python-reads"),
-    ],
-)
-def test_max_age_is_read_strictly(written: str, expected: int | None) -> None:
+def test_max_age_is_read_strictly(subtests: pytest.Subtests) -> None:
     """A token or a quoted-string of digits; anything else is as good as none."""
-    [challenge] = Challenge.parse(f"Bearer {written}")
+    ages = {
+        "max_age=300": 300,
+        'max_age="300"': 300,
+        "MAX_AGE=300": 300,
+        "max_age=0": 0,
+        "max_age=007": 7,
+        "max_age=-1": None,
+        'max_age="+1"': None,
+        "max_age=1.5": None,
+        'max_age=""': None,
+        'max_age=" 1"': None,
+        'max_age="1\t"': None,
+        "max_age=1_000": None,
+        "max_age=0x10": None,
+        "max_age=1e3": None,
+        "max_age=five": None,
+        'max_age="\u00b2"': None,
+        "max_age=9999999999": 9999999999,
+        "max_age=10000000000": None,
+        f"max_age={'9' * 5000}": None,  # more digits than Python reads
+    }
+    for written, expected in ages.items():
+        with subtests.test(ascii(written)[:40]):
+            [challenge] = Challenge.parse(f"Bearer {written}")
 
-    assert challenge.max_age == expected
+            assert challenge.max_age == expected
 
 
 def test_foreign_values_survive_a_round_trip() -> None:
@@ -355,14 +365,15 @@ def test_equal_challenges_have_equal_hashes() -> None:
     assert one != Challenge("Bearer", {"realm": "a"})
 
 
-@pytest.mark.parametrize("value", ['Basic realm="Caf\u00e9"', "Negotiate ab=", 'Bearer realm="a"'])
-def test_challenge_can_be_copied_and_pickled(value: str) -> None:
+def test_challenge_can_be_copied_and_pickled(subtests: pytest.Subtests) -> None:
     """Foreign ones too, and the copy is frozen as well."""
-    [challenge] = Challenge.parse(value)
+    for value in ('Basic realm="Caf\u00e9"', "Negotiate ab=", 'Bearer realm="a"'):
+        [challenge] = Challenge.parse(value)
 
-    for copied in (copy.deepcopy(challenge), pickle.loads(pickle.dumps(challenge))):
-        assert copied == challenge
-        assert type(copied.params) is type(challenge.params)
+        for copied in (copy.deepcopy(challenge), pickle.loads(pickle.dumps(challenge))):
+            with subtests.test(ascii(value)):
+                assert copied == challenge
+                assert type(copied.params) is type(challenge.params)
 
 
 def test_subclass_parses_into_itself() -> None:

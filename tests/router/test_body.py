@@ -70,32 +70,32 @@ def test_body_is_one_json_object(ann: Person, subtests: pytest.Subtests) -> None
             assert "errors" not in response.json()
 
 
-PROOFS: list[Any] = [
-    pytest.param("", id="OT-013-empty"),
-    pytest.param(" 123456 ", id="OT-013-spaces"),
-    pytest.param("123456\n", id="OT-013-newline"),
-    pytest.param("123456\x00", id="OT-013-nul"),
-    pytest.param("１２３４５６", id="OT-013-fullwidth"),  # noqa: RUF001
-    pytest.param("١٢٣٤٥٦", id="OT-013-arabic"),
-    pytest.param("12345", id="OT-013-five"),
-    pytest.param("0000000", id="OT-013-seven"),
-    pytest.param("12345a", id="OT-013-letter"),
-    pytest.param("+12345", id="OT-013-sign"),
-    pytest.param("1_2345", id="OT-013-underscore"),
-    pytest.param(10000 * "1", id="OT-013-long"),
-    pytest.param(123456, id="OT-013-number"),
-    pytest.param(123456.0, id="OT-013-float"),
-    pytest.param(True, id="OT-013-boolean"),
-    pytest.param(None, id="OT-013-null"),
-    pytest.param(["123456"], id="OT-013-list"),
-    pytest.param({"code": "123456"}, id="OB-007-object"),
-]
+PROOFS: dict[str, Any] = {
+    "OT-013-empty": "",
+    "OT-013-spaces": " 123456 ",
+    "OT-013-newline": "123456\n",
+    "OT-013-nul": "123456\x00",
+    "OT-013-fullwidth": "１２３４５６",
+    "OT-013-arabic": "١٢٣٤٥٦",
+    "OT-013-five": "12345",
+    "OT-013-seven": "0000000",
+    "OT-013-letter": "12345a",
+    "OT-013-sign": "+12345",
+    "OT-013-underscore": "1_2345",
+    "OT-013-long": 10000 * "1",
+    "OT-013-number": 123456,
+    "OT-013-float": 123456.0,
+    "OT-013-boolean": True,
+    "OT-013-null": None,
+    "OT-013-list": ["123456"],
+    "OB-007-object": {"code": "123456"},
+}
 
 
 def test_code_is_six_digits(ann: Person, subtests: pytest.Subtests) -> None:
     """Anything else is refused before Descope sees it, and not echoed."""
-    for code in PROOFS:
-        with subtests.test(code=code):
+    for name, code in PROOFS.items():
+        with subtests.test(name):
             response = ann.post("/otp/verify", delivery="email", code=code)
 
             assert refusal_of(response) == (422, "invalid_body")
@@ -127,17 +127,17 @@ def test_passkey_answer_is_an_object(ann: Person, answer: object) -> None:
     assert refusal_of(response) == (422, "invalid_body")
 
 
-WORDS = [
-    pytest.param("../../mgmt/user", id="OT-025-traversal"),
-    pytest.param("email?x=", id="OT-025-query"),
-    pytest.param("sms%2f..", id="OT-025-encoded"),
-    pytest.param("EMAIL ", id="OT-025-case"),
-    pytest.param("a&redirectURL=https://evil.example", id="OT-025-parameter"),
-    pytest.param("", id="OT-025-empty"),
-    pytest.param(None, id="OT-025-null"),
-    pytest.param(["email"], id="OT-025-list"),
-    pytest.param({"email": 1}, id="OT-025-object"),
-]
+WORDS: dict[str, Any] = {
+    "OT-025-traversal": "../../mgmt/user",
+    "OT-025-query": "email?x=",
+    "OT-025-encoded": "sms%2f..",
+    "OT-025-case": "EMAIL ",
+    "OT-025-parameter": "a&redirectURL=https://evil.example",
+    "OT-025-empty": "",
+    "OT-025-null": None,
+    "OT-025-list": ["email"],
+    "OT-025-object": {"email": 1},
+}
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_names_are_plain_words(
     ann: Person, path: str, member: str, subtests: pytest.Subtests
 ) -> None:
     """A part of a URL to Descope is one of a few words, or plain ones."""
-    for word in WORDS:
-        with subtests.test(word=word):
+    for name, word in WORDS.items():
+        with subtests.test(name):
             response = ann.post(path, **(BODIES[path] | {member: word}))
 
             assert refusal_of(response) == (422, "invalid_body")

@@ -73,25 +73,26 @@ def test_every_reason_is_explained() -> None:
     assert set(REJECTED) == set(RejectReason)
 
 
-@pytest.mark.parametrize("reason", RejectReason)
 def test_rejected_token_names_the_check_that_failed(
-    reason: RejectReason, guard: StepUpGuard, descope: DescopeEmulator
+    guard: StepUpGuard, descope: DescopeEmulator, subtests: pytest.Subtests
 ) -> None:
     """Checks before it passed, those after it were not reached, and the last line says the fix."""
-    report = inspect_token(REJECTED[reason](descope), guard=guard)
+    for reason in RejectReason:
+        with subtests.test(reason=reason):
+            report = inspect_token(REJECTED[reason](descope), guard=guard)
 
-    (failed,) = [name for name, reasons, _ in CHECKS if reason in reasons]
-    (advice,) = [advice for _, reasons, advice in CHECKS if reason in reasons]
-    names = [name for name, _, _ in CHECKS]
-    position = names.index(failed)
-    assert outcomes(report) == (
-        dict.fromkeys(names[:position], "passed")
-        | {failed: f"failed: {reason}"}
-        | dict.fromkeys(names[position + 1 :], "not reached")
-    )
-    assert report.summary == f"Rejected ({reason}). {advice}"
-    assert report.found
-    assert (report.data["verified"], report.data["reason"]) == (False, reason)
+            (failed,) = [name for name, reasons, _ in CHECKS if reason in reasons]
+            (advice,) = [advice for _, reasons, advice in CHECKS if reason in reasons]
+            names = [name for name, _, _ in CHECKS]
+            position = names.index(failed)
+            assert outcomes(report) == (
+                dict.fromkeys(names[:position], "passed")
+                | {failed: f"failed: {reason}"}
+                | dict.fromkeys(names[position + 1 :], "not reached")
+            )
+            assert report.summary == f"Rejected ({reason}). {advice}"
+            assert report.found
+            assert (report.data["verified"], report.data["reason"]) == (False, reason)
 
 
 def test_good_token_passes_every_check_and_says_how_long(

@@ -194,9 +194,9 @@ def test_page_that_links_cannot_lead_to_is_worth_a_look(uri: str, words: str | N
         assert "secret" not in text(app, guard)
 
 
-@pytest.mark.parametrize(
-    ("origins", "options", "state", "words"),
-    [
+def test_cookie_that_a_browser_would_drop_is_found(subtests: pytest.Subtests) -> None:
+    """By the origins that may use it and the attributes that it is set with."""
+    rows: list[tuple[tuple[str, ...], dict[str, Any], str | None, str]] = [
         ((), {"cookie_secure": False}, "look", "over plain http too"),
         (("http://shop.example",), {}, "bad", "Browsers drop Secure cookies"),
         (("http://localhost:3000",), {}, None, ""),
@@ -214,18 +214,15 @@ def test_page_that_links_cannot_lead_to_is_worth_a_look(uri: str, words: str | N
         ),
         (("https://notshop.example",), {"cookie_domain": "shop.example"}, "bad", "outside of"),
         (("https://other.example",), {}, None, ""),
-    ],
-)
-def test_cookie_that_a_browser_would_drop_is_found(
-    origins: tuple[str, ...], options: dict[str, Any], state: str | None, words: str
-) -> None:
-    """By the origins that may use it and the attributes that it is set with."""
-    guard = a_guard(allowed_origins=origins)
-    app = app_with(guard, **options)
+    ]
+    for origins, options, state, words in rows:
+        with subtests.test(origins=origins):
+            guard = a_guard(allowed_origins=origins)
+            app = app_with(guard, **options)
 
-    assert said(app, guard) == ([] if state is None else [("cookies", state)])
-    if state is not None:
-        assert words in text(app, guard)
+            assert said(app, guard) == ([] if state is None else [("cookies", state)])
+            if state is not None:
+                assert words in text(app, guard)
 
 
 def test_long_lists_are_cut() -> None:

@@ -74,52 +74,51 @@ def ask(app: FastAPI, *headers: tuple[str, bytes], method: str = "GET") -> str:
     return code_of(start["status"], answered.get(b"www-authenticate", ""))
 
 
-@pytest.mark.parametrize(
-    ("template", "expected"),
-    [
-        pytest.param(b"Bearer %s", "200", id="HD-002"),
-        pytest.param(b"bEaReR %s", "200", id="HD-003"),
-        pytest.param(b"Bearer %s,Bearer %s", "400", id="HD-005-two"),
-        pytest.param(b"Bearer %s, Basic eDp5", "400", id="HD-005-basic"),
-        pytest.param(b"Bearer", "400", id="HD-006"),
-        pytest.param(b"Bearer  %s", "200", id="HD-007"),
-        pytest.param(b"Bearer %s %s", "401T", id="HD-009-two-words"),
-        pytest.param(b"Bearer %s;x", "401T", id="HD-009-semicolon"),
-        pytest.param(b'Bearer "%s"', "401T", id="HD-009-quoted"),
-        pytest.param(b"Basic %s", "401A", id="HD-010"),
-        pytest.param(b"DPoP %s", "401A", id="HD-010-dpop"),
-        pytest.param(b"Bearer%s", "401A", id="HD-011"),
-        pytest.param(b"BearerX %s", "401A", id="HD-011-longer"),
-        pytest.param(b"Bearer %s\xe9", "401T", id="HD-013-latin-1"),
-        pytest.param("Bearer %s\u20ac".encode(), "401T", id="HD-013-utf-8"),
-        pytest.param(b"Bearer %s\xff\xfe", "401T", id="HD-013-neither"),
-        pytest.param(b"Bearer \xc2\xa0%s", "401T", id="HD-013-no-break-space"),
-        pytest.param(b"Bearer %s\x00", "401T", id="HD-014-nul"),
-        pytest.param(b"Bearer \x00%s", "401T", id="HD-014-nul-before"),
-        pytest.param(b"Bearer %s\r", "401T", id="HD-014-cr"),
-        pytest.param(b"Bearer %s\n", "401T", id="HD-014-lf"),
-        pytest.param(b"Bearer %s\r\nX-Evil: 1", "401T", id="HD-014-crlf"),
-        pytest.param(b"Bearer\r\n %s", "401T", id="HD-015-after-scheme"),
-        pytest.param(b"Bearer %s\r\n x", "401T", id="HD-015-after-token"),
-        pytest.param(b"Bearer\t%s", "401T", id="tab"),
-        pytest.param(b"Bearer " + b"e" * 70_000, "401T", id="70-kilobytes"),
-        pytest.param(b"Bearer %s" + b"e" * 70_000, "401T", id="70-kilobytes-more"),
-        pytest.param(b"Bearer ..", "401T", id="dots"),
-        pytest.param(b"%s", "401A", id="token-alone"),
-        pytest.param(b"", "401A", id="HD-027"),
-    ],
-)
 def test_authorization_field_at_the_app(
-    app: FastAPI, descope: DescopeEmulator, template: bytes, expected: str
+    app: FastAPI, descope: DescopeEmulator, subtests: pytest.Subtests
 ) -> None:
     """What the raw field means to a client; a good cookie beside it changes nothing."""
-    token = descope.sign_in("ann@example.com").session_token.encode()
-    value = template.replace(b"%s", token)
-    cookie, site = ("cookie", b"DS=" + token), ("sec-fetch-site", b"same-origin")
+    rows: dict[str, tuple[bytes, str]] = {
+        "HD-002": (b"Bearer %s", "200"),
+        "HD-003": (b"bEaReR %s", "200"),
+        "HD-005-two": (b"Bearer %s,Bearer %s", "400"),
+        "HD-005-basic": (b"Bearer %s, Basic eDp5", "400"),
+        "HD-006": (b"Bearer", "400"),
+        "HD-007": (b"Bearer  %s", "200"),
+        "HD-009-two-words": (b"Bearer %s %s", "401T"),
+        "HD-009-semicolon": (b"Bearer %s;x", "401T"),
+        "HD-009-quoted": (b'Bearer "%s"', "401T"),
+        "HD-010": (b"Basic %s", "401A"),
+        "HD-010-dpop": (b"DPoP %s", "401A"),
+        "HD-011": (b"Bearer%s", "401A"),
+        "HD-011-longer": (b"BearerX %s", "401A"),
+        "HD-013-latin-1": (b"Bearer %s\xe9", "401T"),
+        "HD-013-utf-8": ("Bearer %s\u20ac".encode(), "401T"),
+        "HD-013-neither": (b"Bearer %s\xff\xfe", "401T"),
+        "HD-013-no-break-space": (b"Bearer \xc2\xa0%s", "401T"),
+        "HD-014-nul": (b"Bearer %s\x00", "401T"),
+        "HD-014-nul-before": (b"Bearer \x00%s", "401T"),
+        "HD-014-cr": (b"Bearer %s\r", "401T"),
+        "HD-014-lf": (b"Bearer %s\n", "401T"),
+        "HD-014-crlf": (b"Bearer %s\r\nX-Evil: 1", "401T"),
+        "HD-015-after-scheme": (b"Bearer\r\n %s", "401T"),
+        "HD-015-after-token": (b"Bearer %s\r\n x", "401T"),
+        "tab": (b"Bearer\t%s", "401T"),
+        "70-kilobytes": (b"Bearer " + b"e" * 70_000, "401T"),
+        "70-kilobytes-more": (b"Bearer %s" + b"e" * 70_000, "401T"),
+        "dots": (b"Bearer ..", "401T"),
+        "token-alone": (b"%s", "401A"),
+        "HD-027": (b"", "401A"),
+    }
+    for name, (template, expected) in rows.items():
+        with subtests.test(name):
+            token = descope.sign_in("ann@example.com").session_token.encode()
+            value = template.replace(b"%s", token)
+            cookie, site = ("cookie", b"DS=" + token), ("sec-fetch-site", b"same-origin")
 
-    assert ask(app, ("authorization", value)) == expected
-    assert ask(app, ("Authorization", value)) == expected
-    assert ask(app, ("authorization", value), cookie, site, method="POST") == expected
+            assert ask(app, ("authorization", value)) == expected
+            assert ask(app, ("Authorization", value)) == expected
+            assert ask(app, ("authorization", value), cookie, site, method="POST") == expected
 
 
 def test_two_fields_at_the_app(app: FastAPI, descope: DescopeEmulator) -> None:
@@ -131,28 +130,30 @@ def test_two_fields_at_the_app(app: FastAPI, descope: DescopeEmulator) -> None:
             assert ask(app, *zip(names, values, strict=True)) == "400"
 
 
-@pytest.mark.parametrize(
-    ("template", "expected"),
-    [
-        pytest.param("DS=%s", "200", id="CK-002"),
-        pytest.param("DS=%s; DS=%s", "200", id="CK-014-the-same"),
-        pytest.param("DS=x; DS=%s", "400", id="CK-014-good-one-last"),
-        pytest.param('DS="%s"', "401T", id="CK-015"),
-        pytest.param("DS=%s\\056x", "401T", id="CK-015-octal"),
-        pytest.param("DSR=%s", "401A", id="CK-017-other-name"),
-        pytest.param("DS=", "401A", id="cleared"),
-        pytest.param("DS=x", "401T", id="not-a-token"),
-        pytest.param("ds=%s", "401A", id="case"),
-    ],
-)
 def test_session_cookie_at_the_app(
-    client: TestClient, descope: DescopeEmulator, template: str, expected: str
+    client: TestClient, descope: DescopeEmulator, subtests: pytest.Subtests
 ) -> None:
     """GET with a cookie; CK-014 to CK-017."""
-    cookie = template.replace("%s", descope.sign_in("ann@example.com").session_token)
-    response = client.get("/", headers={"Cookie": cookie})
+    rows: dict[str, tuple[str, str]] = {
+        "CK-002": ("DS=%s", "200"),
+        "CK-014-the-same": ("DS=%s; DS=%s", "200"),
+        "CK-014-good-one-last": ("DS=x; DS=%s", "400"),
+        "CK-015": ('DS="%s"', "401T"),
+        "CK-015-octal": ("DS=%s\\056x", "401T"),
+        "CK-017-other-name": ("DSR=%s", "401A"),
+        "cleared": ("DS=", "401A"),
+        "not-a-token": ("DS=x", "401T"),
+        "case": ("ds=%s", "401A"),
+    }
+    for name, (template, expected) in rows.items():
+        with subtests.test(name):
+            cookie = template.replace("%s", descope.sign_in("ann@example.com").session_token)
+            response = client.get("/", headers={"Cookie": cookie})
 
-    assert code_of(response.status_code, response.headers.get("www-authenticate", "")) == expected
+            assert (
+                code_of(response.status_code, response.headers.get("www-authenticate", ""))
+                == expected
+            )
 
 
 def test_refresh_token_is_no_session(client: TestClient, descope: DescopeEmulator) -> None:
@@ -178,7 +179,6 @@ def test_cookies_turned_off_at_the_app(descope: DescopeEmulator) -> None:
     assert code_of(response.status_code, response.headers["www-authenticate"]) == "401A"
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "GET"])
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
@@ -194,19 +194,21 @@ def test_cookies_turned_off_at_the_app(descope: DescopeEmulator) -> None:
 def test_cross_site_request_at_the_app(
     client: TestClient,
     descope: DescopeEmulator,
-    method: str,
     headers: dict[str, str],
     expected: int,
+    subtests: pytest.Subtests,
 ) -> None:
     """CK-003 to CK-011: 403 has no challenge, since another token would not help."""
-    ann = descope.sign_in("ann@example.com")
-    cookie = {"Cookie": f"DS={ann.session_token}"}
-    response = client.request(method, "/", headers={**cookie, **headers})
+    for method in [m for m in METHODS if m != "GET"]:
+        with subtests.test(method=method):
+            ann = descope.sign_in("ann@example.com")
+            cookie = {"Cookie": f"DS={ann.session_token}"}
+            response = client.request(method, "/", headers={**cookie, **headers})
 
-    assert response.status_code == expected
-    assert "www-authenticate" not in response.headers
-    if expected == 403:
-        assert response.json()["detail"]["code"] == "cross_site_request"
+            assert response.status_code == expected
+            assert "www-authenticate" not in response.headers
+            if expected == 403:
+                assert response.json()["detail"]["code"] == "cross_site_request"
 
 
 def test_header_needs_no_evidence(client: TestClient, descope: DescopeEmulator) -> None:

@@ -43,9 +43,11 @@ def test_base_url_comes_from_the_argument_the_variable_or_the_project(
     assert StepUpGuard.for_descope(PROJECT).base_url == "https://api.descope.com"
 
 
-@pytest.mark.parametrize(
-    "project_id",
-    [
+def test_missing_or_malformed_project_id_says_where_to_find_it(
+    monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    """Nothing but an id goes into a path or a host; the message names both ways to give it."""
+    rows: list[Any] = [
         None,
         "",
         " ",
@@ -59,21 +61,20 @@ def test_base_url_comes_from_the_argument_the_variable_or_the_project(
         "\uff302",
         1000 * "P",
         42,
-    ],
-)
-def test_missing_or_malformed_project_id_says_where_to_find_it(
-    project_id: Any, monkeypatch: pytest.MonkeyPatch
+    ]
+    for project_id in rows:
+        with subtests.test(project_id=project_id):
+            monkeypatch.delenv("DESCOPE_PROJECT_ID", raising=False)
+
+            with pytest.raises(ConfigurationError, match=r"DESCOPE_PROJECT_ID.*Project Settings"):
+                StepUpGuard.for_descope(project_id)
+
+
+def test_bad_base_url_says_what_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
-    """Nothing but an id goes into a path or a host; the message names both ways to give it."""
-    monkeypatch.delenv("DESCOPE_PROJECT_ID", raising=False)
-
-    with pytest.raises(ConfigurationError, match=r"DESCOPE_PROJECT_ID.*Project Settings"):
-        StepUpGuard.for_descope(project_id)
-
-
-@pytest.mark.parametrize(
-    "base_url",
-    [
+    """The message says what is accepted, and names the argument or the variable at fault."""
+    rows: list[Any] = [
         "http://api.descope.com",
         "http://127.0.0.1.example.com",
         "http://0.0.0.0:8085",
@@ -86,52 +87,50 @@ def test_missing_or_malformed_project_id_says_where_to_find_it(
         "api.descope.com",
         "",
         42,
-    ],
-)
-def test_bad_base_url_says_what_is_accepted(base_url: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message says what is accepted, and names the argument or the variable at fault."""
-    with pytest.raises(ConfigurationError, match="base_url must be an https URL such as"):
-        StepUpGuard.for_descope(PROJECT, base_url=base_url)
-    monkeypatch.setenv("DESCOPE_BASE_URI", "http://api.descope.com")
-    with pytest.raises(ConfigurationError, match="DESCOPE_BASE_URI must be an https URL"):
-        StepUpGuard.for_descope(PROJECT)
+    ]
+    for base_url in rows:
+        with subtests.test(base_url=base_url):
+            with pytest.raises(ConfigurationError, match="base_url must be an https URL such as"):
+                StepUpGuard.for_descope(PROJECT, base_url=base_url)
+            monkeypatch.setenv("DESCOPE_BASE_URI", "http://api.descope.com")
+            with pytest.raises(ConfigurationError, match="DESCOPE_BASE_URI must be an https URL"):
+                StepUpGuard.for_descope(PROJECT)
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "hint"),
-    [
-        pytest.param("leeway", -1, "from 0 to 60", id="negative-leeway"),
-        pytest.param("leeway", 61, "from 0 to 60", id="long-leeway"),
-        pytest.param("leeway", "5s", "from 0 to 60", id="leeway-text"),
-        pytest.param("leeway", float("nan"), "from 0 to 60", id="leeway-nan"),
-        pytest.param("leeway", True, "from 0 to 60", id="leeway-bool"),
-        pytest.param("keys_ttl", 1, "from 60 to", id="short-ttl"),
-        pytest.param("keys_ttl", float("inf"), "from 60 to", id="endless-ttl"),
-        pytest.param("keys_max_stale", 100, "at least ttl", id="hard-below-soft"),
-        pytest.param("algorithms", ("none",), "RS256", id="no-algorithm"),
-        pytest.param("algorithms", ("RS256", "HS256"), "RS256", id="symmetric"),
-        pytest.param("algorithms", "RS256", "RS256", id="algorithms-text"),
-        pytest.param("issuers", "https://a", "exact strings", id="issuers-text"),
-        pytest.param("issuers", ("*",), "exact strings", id="issuer-wildcard"),
-        pytest.param("audience", (), "at least one", id="empty-audience"),
-        pytest.param("realm", 'a"\n', "printable ASCII", id="realm-with-newline"),
-        pytest.param("realm", 5, "printable ASCII", id="realm-number"),
-        pytest.param("session_cookie", "D S", "cookie name", id="cookie-name"),
-        pytest.param("refresh_cookie", "DS", "must differ", id="one-cookie-for-both"),
-        pytest.param("allowed_origins", "https://a", "tuple of origins", id="origins-text"),
-        pytest.param("max_token_size", 1, "1024", id="token-size"),
-        pytest.param("warmup", "eager", "best-effort", id="warmup"),
-        pytest.param("warmup", [], "best-effort", id="warmup-list"),
-        pytest.param("report_only", "no", "True or False", id="report-only-text"),
-        pytest.param("transport", httpx.HTTPTransport(), "AsyncBaseTransport", id="transport"),
-    ],
-)
-def test_bad_option_says_what_to_change(option: str, value: Any, hint: str) -> None:
+def test_bad_option_says_what_to_change(subtests: pytest.Subtests) -> None:
     """Wrong configuration fails at construction, with what can be used instead."""
-    options: dict[str, Any] = {option: value}
+    rows: dict[str, tuple[str, Any, str]] = {
+        "negative-leeway": ("leeway", -1, "from 0 to 60"),
+        "long-leeway": ("leeway", 61, "from 0 to 60"),
+        "leeway-text": ("leeway", "5s", "from 0 to 60"),
+        "leeway-nan": ("leeway", float("nan"), "from 0 to 60"),
+        "leeway-bool": ("leeway", True, "from 0 to 60"),
+        "short-ttl": ("keys_ttl", 1, "from 60 to"),
+        "endless-ttl": ("keys_ttl", float("inf"), "from 60 to"),
+        "hard-below-soft": ("keys_max_stale", 100, "at least ttl"),
+        "no-algorithm": ("algorithms", ("none",), "RS256"),
+        "symmetric": ("algorithms", ("RS256", "HS256"), "RS256"),
+        "algorithms-text": ("algorithms", "RS256", "RS256"),
+        "issuers-text": ("issuers", "https://a", "exact strings"),
+        "issuer-wildcard": ("issuers", ("*",), "exact strings"),
+        "empty-audience": ("audience", (), "at least one"),
+        "realm-with-newline": ("realm", 'a"\n', "printable ASCII"),
+        "realm-number": ("realm", 5, "printable ASCII"),
+        "cookie-name": ("session_cookie", "D S", "cookie name"),
+        "one-cookie-for-both": ("refresh_cookie", "DS", "must differ"),
+        "origins-text": ("allowed_origins", "https://a", "tuple of origins"),
+        "token-size": ("max_token_size", 1, "1024"),
+        "warmup": ("warmup", "eager", "best-effort"),
+        "warmup-list": ("warmup", [], "best-effort"),
+        "report-only-text": ("report_only", "no", "True or False"),
+        "transport": ("transport", httpx.HTTPTransport(), "AsyncBaseTransport"),
+    }
+    for name, (option, value, hint) in rows.items():
+        with subtests.test(name):
+            options: dict[str, Any] = {option: value}
 
-    with pytest.raises(ConfigurationError, match=hint):
-        StepUpGuard.for_descope(PROJECT, **options)
+            with pytest.raises(ConfigurationError, match=hint):
+                StepUpGuard.for_descope(PROJECT, **options)
 
 
 @pytest.mark.parametrize("option", ["audiance", "verify", "auto_error", "verify_signature"])

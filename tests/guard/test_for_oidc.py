@@ -87,9 +87,11 @@ def test_a_weak_token_is_asked_for_both_and_a_strong_one_passes(
     assert client.get("/me", headers=issuer.headers("ann")).json() == "ann"
 
 
-@pytest.mark.parametrize(
-    ("asked", "said", "reason"),
-    [
+def test_what_a_token_does_not_say_is_missing(
+    guard: StepUpGuard, issuer: OIDCIssuer, subtests: pytest.Subtests
+) -> None:
+    """However new it is: each refresh renews `iat`. And `su` of another issuer says nothing."""
+    rows: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         ({"max_age": 300}, {}, "step_up missing"),
         ({"max_age": 300}, {"age": 301}, "step_up expired"),
         ({"max_age": 300}, {"auth_time": str(2_000_000_000)}, "step_up missing"),
@@ -99,27 +101,22 @@ def test_a_weak_token_is_asked_for_both_and_a_strong_one_passes(
         ({"acr": "2fa"}, {"acr": ["1fa"]}, "acr missing"),
         ({"amr": "otp"}, {"amr": ["pwd"]}, "amr missing"),
         ({"amr": "otp"}, {}, "amr missing"),
-    ],
-)
-def test_what_a_token_does_not_say_is_missing(
-    guard: StepUpGuard,
-    issuer: OIDCIssuer,
-    asked: dict[str, Any],
-    said: dict[str, Any],
-    reason: str,
-) -> None:
-    """However new it is: each refresh renews `iat`. And `su` of another issuer says nothing."""
-    said = dict(said)
-    changes = {"auth_time": said.pop("auth_time")} if "auth_time" in said else {}
-    token = issuer.token(**said, su=True)
-    if changes:
-        token = _with_claims(issuer, changes)
+    ]
+    for asked, said, reason in rows:
+        with subtests.test(asked=asked):
+            rest = {name: value for name, value in said.items() if name != "auth_time"}
+            changes = {"auth_time": said["auth_time"]} if "auth_time" in said else {}
+            token = issuer.token(**rest, su=True)
+            if changes:
+                token = _with_claims(issuer, changes)
 
-    answer = app_of(guard, **asked).get("/pay", headers={"Authorization": f"Bearer {token}"})
+            answer = app_of(guard, **asked).get(
+                "/pay", headers={"Authorization": f"Bearer {token}"}
+            )
 
-    unmet = answer.json()["unmet"]
-    assert [f"{each['requirement']} {each['reason']}" for each in unmet] == [reason]
-    assert "unmet_after_step_up" not in answer.json()
+            unmet = answer.json()["unmet"]
+            assert [f"{each['requirement']} {each['reason']}" for each in unmet] == [reason]
+            assert "unmet_after_step_up" not in answer.json()
 
 
 def _with_claims(issuer: OIDCIssuer, changes: dict[str, Any]) -> str:
@@ -145,27 +142,28 @@ def test_a_delegate_is_refused_where_step_up_is_asked(
     assert client.get("/me", headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(lambda i: i.id_token(aud=API, acr="mfa", age=0), id="id-token"),
-        pytest.param(lambda i: i.token(header={"typ": "JWT"}), id="plain-type"),
-        pytest.param(lambda i: i.machine_token(), id="machine"),
-        pytest.param(lambda i: i.token(token_use="refresh"), id="refresh"),
-        pytest.param(lambda i: i.token(cnf={"jkt": "x"}), id="bound"),
-        pytest.param(lambda i: i.token(aud="https://other.example"), id="audience"),
-        pytest.param(lambda i: i.token(iss="https://evil.example"), id="issuer"),
-        pytest.param(lambda i: "SlAV32hkKG", id="opaque"),
-    ],
-)
-def test_other_tokens_are_invalid(guard: StepUpGuard, issuer: OIDCIssuer, make: Any) -> None:
+def test_other_tokens_are_invalid(
+    guard: StepUpGuard, issuer: OIDCIssuer, subtests: pytest.Subtests
+) -> None:
     """A client learns that the token is not for this API, and no more."""
-    answer = app_of(guard, acr="mfa").get(
-        "/me", headers={"Authorization": f"Bearer {make(issuer)}"}
-    )
+    rows: dict[str, Any] = {
+        "id-token": lambda i: i.id_token(aud=API, acr="mfa", age=0),
+        "plain-type": lambda i: i.token(header={"typ": "JWT"}),
+        "machine": lambda i: i.machine_token(),
+        "refresh": lambda i: i.token(token_use="refresh"),
+        "bound": lambda i: i.token(cnf={"jkt": "x"}),
+        "audience": lambda i: i.token(aud="https://other.example"),
+        "issuer": lambda i: i.token(iss="https://evil.example"),
+        "opaque": lambda i: "SlAV32hkKG",
+    }
+    for name, make in rows.items():
+        with subtests.test(name):
+            answer = app_of(guard, acr="mfa").get(
+                "/me", headers={"Authorization": f"Bearer {make(issuer)}"}
+            )
 
-    assert answer.status_code == 401
-    assert answer.json()["code"] == "invalid_token"
+            assert answer.status_code == 401
+            assert answer.json()["code"] == "invalid_token"
 
 
 def test_policies_that_no_token_could_meet_are_refused(guard: StepUpGuard) -> None:
@@ -330,9 +328,9 @@ class ReadingLater:
         return Evidence()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_options_that_cannot_be_used(subtests: pytest.Subtests) -> None:
+    """Each is refused at construction, with what to change."""
+    rows: list[tuple[dict[str, Any], str]] = [
         ({}, "Say whose tokens pass"),
         ({"audience": ()}, "at least one value"),
         ({"audience": "*"}, "no wildcards"),
@@ -350,21 +348,25 @@ class ReadingLater:
         ({"audience": API, "algorithms": ("HS256",)}, "algorithms is a tuple"),
         ({"audience": API, "leeway": 61}, "leeway"),
         ({"audience": API, "max_lifetime": 0}, "max_lifetime"),
-    ],
-)
-def test_options_that_cannot_be_used(options: dict[str, Any], message: str) -> None:
-    """Each is refused at construction, with what to change."""
-    with pytest.raises(ConfigurationError, match=message):
-        StepUpGuard.for_oidc(ISSUER, **options)
+    ]
+    for options, message in rows:
+        with subtests.test(options=options), pytest.raises(ConfigurationError, match=message):
+            StepUpGuard.for_oidc(ISSUER, **options)
 
 
-@pytest.mark.parametrize(
-    "name", ["", "login.example", "http://login.example", "https://login.example?x", None, "a b"]
-)
-def test_issuers_that_cannot_be_looked_up(name: Any) -> None:
+def test_issuers_that_cannot_be_looked_up(subtests: pytest.Subtests) -> None:
     """Metadata is asked for over https only."""
-    with pytest.raises(ConfigurationError, match="issuer"):
-        StepUpGuard.for_oidc(name, audience=API)
+    rows: list[Any] = [
+        "",
+        "login.example",
+        "http://login.example",
+        "https://login.example?x",
+        None,
+        "a b",
+    ]
+    for name in rows:
+        with subtests.test(name=name), pytest.raises(ConfigurationError, match="issuer"):
+            StepUpGuard.for_oidc(name, audience=API)
 
 
 @pytest.mark.parametrize("alg", ["RS256", "ES256", "ES384", "EdDSA"])

@@ -39,45 +39,36 @@ def step_up_member(
     return member
 
 
-@pytest.mark.parametrize(
-    ("asked", "session", "offered"),
-    [
-        pytest.param([], ("email",), [*DELIVERIES, *EVERY_METHOD[1:]], id="anything"),
-        pytest.param(["email"], ("email",), ["email", "magiclink", "enchantedlink"], id="email"),
-        pytest.param(["sms"], ("email",), ["sms", "magiclink"], id="sms"),
-        pytest.param(["voice"], ("email",), ["voice"], id="voice"),
-        pytest.param(["whatsapp"], ("email",), ["whatsapp", "magiclink", "notp"], id="whatsapp"),
-        pytest.param(["webauthn"], ("email",), ["passkey"], id="webauthn"),
-        pytest.param(["totp"], ("email",), ["totp"], id="totp"),
-        pytest.param(["oauth"], ("email",), ["oauth"], id="oauth"),
-        pytest.param(["fed"], ("email",), ["sso"], id="fed"),
-        pytest.param(["otp"], ("email",), [*DELIVERIES, "totp"], id="otp"),
-        pytest.param(["totp", "webauthn"], ("email",), ["totp", "passkey"], id="any-of-two"),
-        pytest.param(
-            ["mfa"], ("email",), [*DELIVERIES[1:], "totp", "magiclink", *EVERY_METHOD[4:]], id="mfa"
-        ),
-        pytest.param(["mfa"], (), None, id="mfa-without-a-first-factor"),
-        pytest.param(["mfa"], ("mfa",), [*DELIVERIES, *EVERY_METHOD[1:]], id="the-session-has-mfa"),
-        pytest.param(["pwd"], ("email",), None, id="nothing-proves-it"),
-        pytest.param(
-            ["pwd"], ("pwd",), [*DELIVERIES, *EVERY_METHOD[1:]], id="the-session-has-it-already"
-        ),
-        pytest.param(["webauthn"], ("webauthn",), ["passkey"], id="has-it-and-can-prove-it"),
-    ],
-)
 def test_methods_are_those_that_prove_what_is_asked_for(
-    asked: Sequence[str],
-    session: Sequence[str],
-    offered: list[str] | None,
-    guard: StepUpGuard,
-    descope: DescopeEmulator,
+    guard: StepUpGuard, descope: DescopeEmulator, subtests: pytest.Subtests
 ) -> None:
     """In the router's order; without any there is no invitation."""
-    headers = dict(descope.sign_in(ANN, amr=session).headers)
+    rows: dict[str, tuple[Sequence[str], Sequence[str], list[str] | None]] = {
+        "anything": ([], ("email",), [*DELIVERIES, *EVERY_METHOD[1:]]),
+        "email": (["email"], ("email",), ["email", "magiclink", "enchantedlink"]),
+        "sms": (["sms"], ("email",), ["sms", "magiclink"]),
+        "voice": (["voice"], ("email",), ["voice"]),
+        "whatsapp": (["whatsapp"], ("email",), ["whatsapp", "magiclink", "notp"]),
+        "webauthn": (["webauthn"], ("email",), ["passkey"]),
+        "totp": (["totp"], ("email",), ["totp"]),
+        "oauth": (["oauth"], ("email",), ["oauth"]),
+        "fed": (["fed"], ("email",), ["sso"]),
+        "otp": (["otp"], ("email",), [*DELIVERIES, "totp"]),
+        "any-of-two": (["totp", "webauthn"], ("email",), ["totp", "passkey"]),
+        "mfa": (["mfa"], ("email",), [*DELIVERIES[1:], "totp", "magiclink", *EVERY_METHOD[4:]]),
+        "mfa-without-a-first-factor": (["mfa"], (), None),
+        "the-session-has-mfa": (["mfa"], ("mfa",), [*DELIVERIES, *EVERY_METHOD[1:]]),
+        "nothing-proves-it": (["pwd"], ("email",), None),
+        "the-session-has-it-already": (["pwd"], ("pwd",), [*DELIVERIES, *EVERY_METHOD[1:]]),
+        "has-it-and-can-prove-it": (["webauthn"], ("webauthn",), ["passkey"]),
+    }
+    for name, (asked, session, offered) in rows.items():
+        with subtests.test(name):
+            headers = dict(descope.sign_in(ANN, amr=session).headers)
 
-    member = step_up_member(guard, StepUpPolicy(amr=asked), headers, methods=EVERY_METHOD)
+            member = step_up_member(guard, StepUpPolicy(amr=asked), headers, methods=EVERY_METHOD)
 
-    assert (None if member is None else member["methods"]) == offered
+            assert (None if member is None else member["methods"]) == offered
 
 
 @pytest.mark.parametrize(
@@ -169,32 +160,27 @@ def test_default_router_tells_the_status_route(
     }
 
 
-@pytest.mark.parametrize(
-    ("claims", "invited"),
-    [
-        pytest.param({"sub": "U" + 27 * "a"}, True, id="user"),
-        pytest.param({"sub": "K" + 27 * "a"}, False, id="access-key"),
-        pytest.param({"sub": "K" + 27 * "a", "amr": None}, False, id="access-key-without-amr"),
-        pytest.param({"sub": "ann", "dsub": "U" + 27 * "a"}, True, id="user-with-own-subject"),
-        pytest.param({"sub": "bot", "dsub": "K" + 27 * "a"}, False, id="key-with-own-subject"),
-        pytest.param({"sub": "Kate"}, True, id="subject-of-ones-own"),
-        pytest.param({"sub": "K" + 27 * "a", "dsub": 7}, True, id="dsub-number"),
-    ],
-)
 @pytest.mark.parametrize("amr", [(), ("email",)], ids=["step-up", "amr"])
 def test_machine_is_not_invited(
-    claims: dict[str, Any],
-    invited: bool,  # noqa: FBT001
-    amr: tuple[str, ...],
-    guard: StepUpGuard,
-    descope: DescopeEmulator,
+    amr: tuple[str, ...], guard: StepUpGuard, descope: DescopeEmulator, subtests: pytest.Subtests
 ) -> None:
     """An access key has no user who could prove anything."""
-    headers = {"Authorization": f"Bearer {descope.token(**claims)}"}
+    rows: dict[str, tuple[dict[str, Any], bool]] = {
+        "user": ({"sub": "U" + 27 * "a"}, True),
+        "access-key": ({"sub": "K" + 27 * "a"}, False),
+        "access-key-without-amr": ({"sub": "K" + 27 * "a", "amr": None}, False),
+        "user-with-own-subject": ({"sub": "ann", "dsub": "U" + 27 * "a"}, True),
+        "key-with-own-subject": ({"sub": "bot", "dsub": "K" + 27 * "a"}, False),
+        "subject-of-ones-own": ({"sub": "Kate"}, True),
+        "dsub-number": ({"sub": "K" + 27 * "a", "dsub": 7}, True),
+    }
+    for name, (claims, invited) in rows.items():
+        with subtests.test(name):
+            headers = {"Authorization": f"Bearer {descope.token(**claims)}"}
 
-    member = step_up_member(guard, StepUpPolicy(amr=amr), headers)
+            member = step_up_member(guard, StepUpPolicy(amr=amr), headers)
 
-    assert (member is not None) is invited
+            assert (member is not None) is invited
 
 
 def test_session_of_an_access_key_is_not_invited(

@@ -14,90 +14,68 @@ NONE = errors.Unauthenticated
 BAD = errors.InvalidRequest
 
 
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        pytest.param([("x-session", "Bearer t")], "t", id="with-scheme"),
-        pytest.param([("X-Session", "bearer  t ")], "t", id="other-case"),
-        pytest.param([("x-session", "t")], "t", id="bare"),
-        pytest.param([("x-session", " t ")], "t", id="bare-in-blanks"),
-        pytest.param([("x-session", "Basic t")], NONE, id="another-scheme"),
-        pytest.param([("x-session", "t,u")], NONE, id="two-in-one"),
-        pytest.param([("x-session", "")], NONE, id="empty"),
-        pytest.param([("x-session", "t"), ("x-session", "t")], BAD, id="twice"),
-        pytest.param([("authorization", "Bearer t")], NONE, id="authorization-alone"),
-        pytest.param([("authorization", "Basic x"), ("x-session", "t")], "t", id="beside"),
-        pytest.param([("x-session", "Basic t"), ("cookie", "DS=u")], NONE, id="no-fall-through"),
-        pytest.param([("cookie", "DS=u")], "u", id="cookie"),
-    ],
-)
-def test_another_field_may_have_the_token(
-    fields: list[Header], expected: str | type[Exception]
-) -> None:
+def test_another_field_may_have_the_token(subtests: pytest.Subtests) -> None:
     """Where a gateway keeps `Authorization` to itself; the rules for the field stay."""
-    assert read(CredentialReader(header="X-Session"), connection(*fields)) == expected
+    rows: dict[str, tuple[list[Header], str | type[Exception]]] = {
+        "with-scheme": ([("x-session", "Bearer t")], "t"),
+        "other-case": ([("X-Session", "bearer  t ")], "t"),
+        "bare": ([("x-session", "t")], "t"),
+        "bare-in-blanks": ([("x-session", " t ")], "t"),
+        "another-scheme": ([("x-session", "Basic t")], NONE),
+        "two-in-one": ([("x-session", "t,u")], NONE),
+        "empty": ([("x-session", "")], NONE),
+        "twice": ([("x-session", "t"), ("x-session", "t")], BAD),
+        "authorization-alone": ([("authorization", "Bearer t")], NONE),
+        "beside": ([("authorization", "Basic x"), ("x-session", "t")], "t"),
+        "no-fall-through": ([("x-session", "Basic t"), ("cookie", "DS=u")], NONE),
+        "cookie": ([("cookie", "DS=u")], "u"),
+    }
+    for name, (fields, expected) in rows.items():
+        with subtests.test(name):
+            assert read(CredentialReader(header="X-Session"), connection(*fields)) == expected
 
 
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        pytest.param([("authorization", "Basic eDp5")], NONE, id="alone"),
-        pytest.param([("authorization", "Basic eDp5"), ("cookie", "DS=t")], "t", id="cookie"),
-        pytest.param([("authorization", "BASIC x"), ("cookie", "DS=t")], "t", id="other-case"),
-        pytest.param([("authorization", " Basic"), ("cookie", "DS=t")], "t", id="scheme-alone"),
-        pytest.param(
-            [("authorization", "Basic x"), ("authorization", "Bearer t")], "t", id="ours-second"
-        ),
-        pytest.param(
-            [("authorization", "Bearer t"), ("authorization", "Basic x")], "t", id="ours-first"
-        ),
-        pytest.param(
-            [("authorization", "Bearer t"), ("authorization", "Bearer t")], BAD, id="two-of-ours"
-        ),
-        pytest.param([("authorization", "Digest x"), ("cookie", "DS=t")], NONE, id="not-listed"),
-        pytest.param([("authorization", "Basicx"), ("cookie", "DS=t")], NONE, id="longer"),
-        pytest.param([("authorization", ""), ("cookie", "DS=t")], NONE, id="empty"),
-    ],
-)
-def test_scheme_of_a_proxy_is_not_for_the_app(
-    fields: list[Header], expected: str | type[Exception]
-) -> None:
+def test_scheme_of_a_proxy_is_not_for_the_app(subtests: pytest.Subtests) -> None:
     """Listed schemes count as absent, and only those."""
-    assert read(CredentialReader(other_schemes=["Basic"]), connection(*fields)) == expected
+    rows: dict[str, tuple[list[Header], str | type[Exception]]] = {
+        "alone": ([("authorization", "Basic eDp5")], NONE),
+        "cookie": ([("authorization", "Basic eDp5"), ("cookie", "DS=t")], "t"),
+        "other-case": ([("authorization", "BASIC x"), ("cookie", "DS=t")], "t"),
+        "scheme-alone": ([("authorization", " Basic"), ("cookie", "DS=t")], "t"),
+        "ours-second": ([("authorization", "Basic x"), ("authorization", "Bearer t")], "t"),
+        "ours-first": ([("authorization", "Bearer t"), ("authorization", "Basic x")], "t"),
+        "two-of-ours": ([("authorization", "Bearer t"), ("authorization", "Bearer t")], BAD),
+        "not-listed": ([("authorization", "Digest x"), ("cookie", "DS=t")], NONE),
+        "longer": ([("authorization", "Basicx"), ("cookie", "DS=t")], NONE),
+        "empty": ([("authorization", ""), ("cookie", "DS=t")], NONE),
+    }
+    for name, (fields, expected) in rows.items():
+        with subtests.test(name):
+            assert read(CredentialReader(other_schemes=["Basic"]), connection(*fields)) == expected
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "hint"),
-    [
-        pytest.param("header", "", "name of a header field", id="header-empty"),
-        pytest.param("header", "x session", "name of a header field", id="header-space"),
-        pytest.param("header", "Cookie", "other than Cookie", id="header-cookie"),
-        pytest.param("header", None, "name of a header field", id="header-none"),
-        pytest.param(
-            "other_schemes", "Basic", "^other_schemes is a tuple of words", id="schemes-text"
-        ),
-        pytest.param(
-            "other_schemes", ["a b"], "^other_schemes is a tuple of words", id="schemes-space"
-        ),
-        pytest.param("other_schemes", 5, "^other_schemes is a tuple of words", id="schemes-number"),
-        pytest.param(
-            "other_schemes",
-            ["Basic", None],
-            "^other_schemes is a tuple of words",
-            id="schemes-none",
-        ),
-        pytest.param("other_schemes", ["bEARER"], "Bearer is the one", id="schemes-bearer"),
-        pytest.param("safe_methods", "GET", "^safe_methods is a tuple of words", id="methods-text"),
-        pytest.param("safe_methods", ["POST"], "some of GET, HEAD, OPTIONS, TRACE", id="unsafe"),
-        pytest.param("safe_methods", ["get"], "some of GET", id="methods-lower"),
-    ],
-)
-def test_options_that_cannot_be_are_refused(option: str, value: Any, hint: str) -> None:
+def test_options_that_cannot_be_are_refused(subtests: pytest.Subtests) -> None:
     """At construction, with what can be used."""
-    options: dict[str, Any] = {option: value}
+    rows: dict[str, tuple[str, Any, str]] = {
+        "header-empty": ("header", "", "name of a header field"),
+        "header-space": ("header", "x session", "name of a header field"),
+        "header-cookie": ("header", "Cookie", "other than Cookie"),
+        "header-none": ("header", None, "name of a header field"),
+        "schemes-text": ("other_schemes", "Basic", "^other_schemes is a tuple of words"),
+        "schemes-space": ("other_schemes", ["a b"], "^other_schemes is a tuple of words"),
+        "schemes-number": ("other_schemes", 5, "^other_schemes is a tuple of words"),
+        "schemes-none": ("other_schemes", ["Basic", None], "^other_schemes is a tuple of words"),
+        "schemes-bearer": ("other_schemes", ["bEARER"], "Bearer is the one"),
+        "methods-text": ("safe_methods", "GET", "^safe_methods is a tuple of words"),
+        "unsafe": ("safe_methods", ["POST"], "some of GET, HEAD, OPTIONS, TRACE"),
+        "methods-lower": ("safe_methods", ["get"], "some of GET"),
+    }
+    for name, (option, value, hint) in rows.items():
+        with subtests.test(name):
+            options: dict[str, Any] = {option: value}
 
-    with pytest.raises(errors.ConfigurationError, match=hint):
-        CredentialReader(**options)
+            with pytest.raises(errors.ConfigurationError, match=hint):
+                CredentialReader(**options)
 
 
 class FromQuery(CredentialReader):

@@ -40,36 +40,33 @@ def test_eight_alternatives_are_the_most() -> None:
         eight | StepUpPolicy(acr="c8")
 
 
-@pytest.mark.parametrize(
-    "mistake",
-    [
-        pytest.param(lambda p, q: p and q, id="and"),
-        pytest.param(lambda p, q: p or q, id="or"),
-        pytest.param(lambda p, q: not p, id="not"),
-        pytest.param(lambda p, q: ~p, id="inversion"),
-        pytest.param(lambda p, q: p - q, id="difference"),
-        pytest.param(lambda p, q: p ^ q, id="exclusive"),
-        pytest.param(lambda p, q: p < q, id="less"),
-        pytest.param(lambda p, q: sorted([p, q]), id="sorted"),
-        pytest.param(lambda p, q: p >= q, id="at-least"),
-    ],
-)
-def test_what_would_mean_something_else_is_a_type_error(
-    mistake: Callable[[StepUpPolicy, StepUpPolicy], object],
-) -> None:
+def test_what_would_mean_something_else_is_a_type_error(subtests: pytest.Subtests) -> None:
     """`p and q` would silently be `q`; the message says to write `&` and `|`."""
-    with pytest.raises(TypeError, match="&"):
-        mistake(StepUpPolicy(max_age=60), StepUpPolicy(amr="totp"))
+    rows: dict[str, Callable[[StepUpPolicy, StepUpPolicy], object]] = {
+        "and": lambda p, q: p and q,
+        "or": lambda p, q: p or q,
+        "not": lambda p, q: not p,
+        "inversion": lambda p, q: ~p,
+        "difference": lambda p, q: p - q,
+        "exclusive": lambda p, q: p ^ q,
+        "less": lambda p, q: p < q,
+        "sorted": lambda p, q: sorted([p, q]),
+        "at-least": lambda p, q: p >= q,
+    }
+    for name, mistake in rows.items():
+        with subtests.test(name), pytest.raises(TypeError, match="&"):
+            mistake(StepUpPolicy(max_age=60), StepUpPolicy(amr="totp"))
 
 
-@pytest.mark.parametrize("other", ["session", None, 300, {"webauthn"}])
 @pytest.mark.parametrize("operation", [operator.and_, operator.or_])
 def test_policies_are_joined_with_policies_only(
-    operation: Callable[[Any, Any], object], other: object
+    operation: Callable[[Any, Any], object], subtests: pytest.Subtests
 ) -> None:
     """Anything else is Python's own type error."""
-    with pytest.raises(TypeError, match="unsupported operand"):
-        operation(StepUpPolicy(), other)
+    rows: list[object] = ["session", None, 300, {"webauthn"}]
+    for other in rows:
+        with subtests.test(other=other), pytest.raises(TypeError, match="unsupported operand"):
+            operation(StepUpPolicy(), other)
 
 
 def test_empty_alternative_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:

@@ -25,23 +25,22 @@ def claims(**members: object) -> Claims:
     return Claims({**registered, "su": True, **members})
 
 
-@pytest.mark.parametrize(
-    ("su", "fresh", "amr", "acr"), list(product([True, False], repeat=4)), ids=str
-)
-def test_truth_table(su: bool, fresh: bool, amr: bool, acr: bool) -> None:  # noqa: FBT001
+def test_truth_table(subtests: pytest.Subtests) -> None:
     """Each dimension must hold, and everything unmet is named in one answer."""
-    policy = StepUpPolicy(max_age="5m", amr=("sms", "webauthn"), acr=("phr",))
-    given = claims(su=su, amr=["webauthn" if amr else "email"], acr="phr" if acr else "low")
-    now = IAT + (300 if fresh else 301)
-    freshness = () if fresh else (EXPIRED,)
-    expected = (
-        *(freshness if su else (MISSING,)),
-        *(() if amr else (NO_AMR,)),
-        *(() if acr else (NO_ACR,)),
-    )
+    for su, fresh, amr, acr in list(product([True, False], repeat=4)):
+        with subtests.test(su=su):
+            policy = StepUpPolicy(max_age="5m", amr=("sms", "webauthn"), acr=("phr",))
+            given = claims(su=su, amr=["webauthn" if amr else "email"], acr="phr" if acr else "low")
+            now = IAT + (300 if fresh else 301)
+            freshness = () if fresh else (EXPIRED,)
+            expected = (
+                *(freshness if su else (MISSING,)),
+                *(() if amr else (NO_AMR,)),
+                *(() if acr else (NO_ACR,)),
+            )
 
-    assert policy.assess(given, now=now) == expected
-    assert policy.is_met_by(given, now=now) is (not expected)
+            assert policy.assess(given, now=now) == expected
+            assert policy.is_met_by(given, now=now) is (not expected)
 
 
 def test_default_policy_asks_for_a_step_up_of_any_age() -> None:
@@ -61,21 +60,20 @@ def test_only_true_is_a_step_up(su: object) -> None:
     assert StepUpPolicy(max_age=0).assess(claims(su=su), now=IAT + 999) == (MISSING,)
 
 
-@pytest.mark.parametrize(
-    ("age", "unmet"),
-    [
-        pytest.param(-5, (), id="issued-in-the-future-within-leeway"),
-        pytest.param(0, (), id="now"),
-        pytest.param(299.999, (), id="just-before"),
-        pytest.param(300, (), id="on-the-second"),
-        pytest.param(300.999, (), id="within-the-second"),
-        pytest.param(301, (EXPIRED,), id="one-second-later"),
-        pytest.param(10**9, (EXPIRED,), id="ages-later"),
-    ],
-)
-def test_max_age_holds_to_the_second(age: float, unmet: tuple[Unmet, ...]) -> None:
+def test_max_age_holds_to_the_second(subtests: pytest.Subtests) -> None:
     """`iat` has whole seconds, so the clock is read in whole seconds too."""
-    assert StepUpPolicy(max_age=300).assess(claims(), now=IAT + age) == unmet
+    rows: dict[str, tuple[float, tuple[Unmet, ...]]] = {
+        "issued-in-the-future-within-leeway": (-5, ()),
+        "now": (0, ()),
+        "just-before": (299.999, ()),
+        "on-the-second": (300, ()),
+        "within-the-second": (300.999, ()),
+        "one-second-later": (301, (EXPIRED,)),
+        "ages-later": (10**9, (EXPIRED,)),
+    }
+    for name, (age, unmet) in rows.items():
+        with subtests.test(name):
+            assert StepUpPolicy(max_age=300).assess(claims(), now=IAT + age) == unmet
 
 
 @pytest.mark.parametrize(("age", "met"), [(-1, True), (0, True), (0.9, True), (1, False)])
@@ -85,36 +83,33 @@ def test_max_age_zero_means_this_very_second(age: float, met: bool) -> None:  # 
     assert StepUpPolicy().is_met_by(claims(), now=IAT + age)
 
 
-@pytest.mark.parametrize(
-    ("auth_time", "unmet"),
-    [
-        pytest.param(IAT, (), id="when-issued"),
-        pytest.param(IAT - 300, (), id="on-the-second"),
-        pytest.param(IAT - 300.0, (), id="float"),
-        pytest.param(IAT - 301, (EXPIRED,), id="too-old"),
-        pytest.param(IAT - 86_400, (EXPIRED,), id="a-day-old"),
-        pytest.param(1, (EXPIRED,), id="ages-old"),
-        pytest.param(IAT + 5, (), id="after-issuing-within-rounding"),
-        pytest.param(IAT + 6, (MISSING,), id="after-issuing"),
-        pytest.param(0, (MISSING,), id="zero"),
-        pytest.param(-1, (MISSING,), id="negative"),
-        pytest.param(10**400, (MISSING,), id="beyond-float"),
-        pytest.param(float("inf"), (MISSING,), id="infinity"),
-        pytest.param(float("nan"), (MISSING,), id="nan"),
-        pytest.param(True, (MISSING,), id="true"),
-        pytest.param(str(IAT), (MISSING,), id="text"),
-        pytest.param(None, (MISSING,), id="null"),
-        pytest.param([IAT], (MISSING,), id="array"),
-    ],
-)
-def test_auth_time_is_what_a_token_that_has_one_is_judged_by(
-    auth_time: object, unmet: tuple[Unmet, ...]
-) -> None:
+def test_auth_time_is_what_a_token_that_has_one_is_judged_by(subtests: pytest.Subtests) -> None:
     """RFC 9470 section 6.1: not by `iat`, which a refresh renews; unreadable, nothing is proved."""
-    given = claims(auth_time=auth_time)
+    rows: dict[str, tuple[object, tuple[Unmet, ...]]] = {
+        "when-issued": (IAT, ()),
+        "on-the-second": (IAT - 300, ()),
+        "float": (IAT - 300.0, ()),
+        "too-old": (IAT - 301, (EXPIRED,)),
+        "a-day-old": (IAT - 86_400, (EXPIRED,)),
+        "ages-old": (1, (EXPIRED,)),
+        "after-issuing-within-rounding": (IAT + 5, ()),
+        "after-issuing": (IAT + 6, (MISSING,)),
+        "zero": (0, (MISSING,)),
+        "negative": (-1, (MISSING,)),
+        "beyond-float": (10**400, (MISSING,)),
+        "infinity": (float("inf"), (MISSING,)),
+        "nan": (float("nan"), (MISSING,)),
+        "true": (True, (MISSING,)),
+        "text": (str(IAT), (MISSING,)),
+        "null": (None, (MISSING,)),
+        "array": ([IAT], (MISSING,)),
+    }
+    for name, (auth_time, unmet) in rows.items():
+        with subtests.test(name):
+            given = claims(auth_time=auth_time)
 
-    assert StepUpPolicy(max_age=300).assess(given, now=IAT) == unmet
-    assert StepUpPolicy().assess(given, now=IAT) == ()
+            assert StepUpPolicy(max_age=300).assess(given, now=IAT) == unmet
+            assert StepUpPolicy().assess(given, now=IAT) == ()
 
 
 def test_auth_time_after_issuing_does_not_lengthen_the_age() -> None:
@@ -162,45 +157,43 @@ def test_clock_out_of_order_passes_no_session(now: Any) -> None:
         StepUpPolicy(max_age=300).assess(claims(), now=now)
 
 
-@pytest.mark.parametrize(
-    ("amr", "met"),
-    [
-        pytest.param(["sms"], True, id="first"),
-        pytest.param(["email", "webauthn"], True, id="second-among-others"),
-        pytest.param(["email"], False, id="none-of-them"),
-        pytest.param([], False, id="empty"),
-        pytest.param(None, False, id="null"),
-        pytest.param("sms", False, id="text"),
-        pytest.param(["SMS"], False, id="other-case"),
-        pytest.param(["sms "], False, id="space"),
-        pytest.param([["sms"]], False, id="nested"),
-        pytest.param([{"method": "sms"}], False, id="objects"),
-        pytest.param([{"method": "sms"}, "sms"], True, id="objects-and-text"),
-    ],
-)
-def test_any_one_of_the_listed_amr_is_enough(amr: object, met: bool) -> None:  # noqa: FBT001
+def test_any_one_of_the_listed_amr_is_enough(subtests: pytest.Subtests) -> None:
     """Compared exactly; another shape than an array of strings counts for nothing."""
-    policy = StepUpPolicy(amr=("sms", "webauthn"))
+    rows: dict[str, tuple[object, bool]] = {
+        "first": (["sms"], True),
+        "second-among-others": (["email", "webauthn"], True),
+        "none-of-them": (["email"], False),
+        "empty": ([], False),
+        "null": (None, False),
+        "text": ("sms", False),
+        "other-case": (["SMS"], False),
+        "space": (["sms "], False),
+        "nested": ([["sms"]], False),
+        "objects": ([{"method": "sms"}], False),
+        "objects-and-text": ([{"method": "sms"}, "sms"], True),
+    }
+    for name, (amr, met) in rows.items():
+        with subtests.test(name):
+            policy = StepUpPolicy(amr=("sms", "webauthn"))
 
-    assert policy.assess(claims(amr=amr), now=IAT) == (() if met else (NO_AMR,))
+            assert policy.assess(claims(amr=amr), now=IAT) == (() if met else (NO_AMR,))
 
 
-@pytest.mark.parametrize(
-    ("acr", "met"),
-    [
-        pytest.param("phr", True, id="text"),
-        pytest.param(["low", "phrh"], True, id="array"),
-        pytest.param("PHR", False, id="other-case"),
-        pytest.param("phr phrh", False, id="two-in-one-text"),
-        pytest.param(0, False, id="number"),
-        pytest.param(None, False, id="null"),
-    ],
-)
-def test_any_one_of_the_listed_acr_is_enough(acr: object, met: bool) -> None:  # noqa: FBT001
+def test_any_one_of_the_listed_acr_is_enough(subtests: pytest.Subtests) -> None:
     """OpenID Connect compares them case by case."""
-    policy = StepUpPolicy(acr=("phr", "phrh"))
+    rows: dict[str, tuple[object, bool]] = {
+        "text": ("phr", True),
+        "array": (["low", "phrh"], True),
+        "other-case": ("PHR", False),
+        "two-in-one-text": ("phr phrh", False),
+        "number": (0, False),
+        "null": (None, False),
+    }
+    for name, (acr, met) in rows.items():
+        with subtests.test(name):
+            policy = StepUpPolicy(acr=("phr", "phrh"))
 
-    assert policy.assess(claims(acr=acr), now=IAT) == (() if met else (NO_ACR,))
+            assert policy.assess(claims(acr=acr), now=IAT) == (() if met else (NO_ACR,))
 
 
 def test_values_need_no_tuple() -> None:
@@ -213,7 +206,6 @@ def test_values_need_no_tuple() -> None:
     assert StepUpPolicy(amr=[]) == StepUpPolicy()
 
 
-@pytest.mark.parametrize("name", ["amr", "acr"])
 @pytest.mark.parametrize(
     "values",
     [
@@ -235,10 +227,17 @@ def test_values_need_no_tuple() -> None:
         pytest.param(True, id="true"),
     ],
 )
-def test_values_that_no_header_can_carry_are_refused(name: str, values: Any) -> None:
+def test_values_that_no_header_can_carry_are_refused(
+    values: Any, subtests: pytest.Subtests
+) -> None:
     """At construction, with the option's name."""
-    with pytest.raises(errors.ConfigurationError, match=f"{name} takes strings"):
-        StepUpPolicy(**{name: values})
+    rows: list[str] = ["amr", "acr"]
+    for name in rows:
+        with (
+            subtests.test(name=name),
+            pytest.raises(errors.ConfigurationError, match=f"{name} takes strings"),
+        ):
+            StepUpPolicy(**{name: values})
 
 
 def test_max_age_is_a_duration() -> None:
@@ -251,29 +250,32 @@ def test_max_age_is_a_duration() -> None:
         StepUpPolicy(max_age="5")
 
 
-@pytest.mark.parametrize(
-    ("written", "right"),
-    [
-        pytest.param("passkey", "webauthn", id="passkey"),
-        pytest.param("Passkeys", "webauthn", id="passkeys"),
-        pytest.param("password", "pwd", id="password"),
-        pytest.param("magiclink", "email", id="magiclink"),
-        pytest.param("magic_link", "email", id="underscore"),
-        pytest.param("enchanted-link", "email", id="dash"),
-        pytest.param("notp", "whatsapp", id="notp"),
-        pytest.param("authenticator", "totp", id="app"),
-        pytest.param("SSO", "fed", id="sso"),
-        pytest.param("saml", "fed", id="saml"),
-        pytest.param("social", "oauth", id="social"),
-        pytest.param("2fa", "mfa", id="2fa"),
-        pytest.param("biometric", "webauthn", id="biometric"),
-        pytest.param("fido2", "webauthn", id="fido2"),
-    ],
-)
-def test_amr_that_no_token_has_is_refused(written: str, right: str) -> None:
+def test_amr_that_no_token_has_is_refused(subtests: pytest.Subtests) -> None:
     """No session would ever meet it; the message has the right word."""
-    with pytest.raises(errors.ConfigurationError, match=f"^amr='{written}' .* write \"{right}\""):
-        StepUpPolicy(amr=["sms", written])
+    rows: dict[str, tuple[str, str]] = {
+        "passkey": ("passkey", "webauthn"),
+        "passkeys": ("Passkeys", "webauthn"),
+        "password": ("password", "pwd"),
+        "magiclink": ("magiclink", "email"),
+        "underscore": ("magic_link", "email"),
+        "dash": ("enchanted-link", "email"),
+        "notp": ("notp", "whatsapp"),
+        "app": ("authenticator", "totp"),
+        "sso": ("SSO", "fed"),
+        "saml": ("saml", "fed"),
+        "social": ("social", "oauth"),
+        "2fa": ("2fa", "mfa"),
+        "biometric": ("biometric", "webauthn"),
+        "fido2": ("fido2", "webauthn"),
+    }
+    for name, (written, right) in rows.items():
+        with (
+            subtests.test(name),
+            pytest.raises(
+                errors.ConfigurationError, match=f"^amr='{written}' .* write \"{right}\""
+            ),
+        ):
+            StepUpPolicy(amr=["sms", written])
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ PROOFS: dict[str, Any] = {
     "OT-013-spaces": " 123456 ",
     "OT-013-newline": "123456\n",
     "OT-013-nul": "123456\x00",
-    "OT-013-fullwidth": "１２３４５６",
+    "OT-013-fullwidth": "１２３４５６",  # noqa: RUF001
     "OT-013-arabic": "١٢٣٤٥٦",
     "OT-013-five": "12345",
     "OT-013-seven": "0000000",

@@ -54,27 +54,27 @@ class Named(NamedTuple):
     claims: Claims
 
 
-PLACES = [
-    pytest.param(Claims, id="plain"),
-    pytest.param(Claims | None, id="optional"),
-    pytest.param(Claims | str, id="union"),
-    pytest.param(list[Claims], id="list"),
-    pytest.param(dict[str, Claims], id="dict"),
-    pytest.param(Annotated[Claims, "note"], id="annotated"),
-    pytest.param(Annotated[Claims, Body(embed=True)], id="body"),
-    pytest.param(Annotated[Claims, Form()], id="form"),
-    pytest.param(Annotated[Claims, Query()], id="query"),
-    pytest.param(Annotated[Claims, Header()], id="header"),
-    pytest.param(Annotated[Claims, Cookie()], id="cookie"),
-    pytest.param(Annotated[Claims, Depends()], id="depends-on-itself"),
-    pytest.param(Annotated[Any, Depends(Claims)], id="depends-on-the-class"),
-    pytest.param(Model, id="model"),
-    pytest.param(Outer, id="model-in-a-model"),
-    pytest.param(Root, id="root-model"),
-    pytest.param(Record, id="dataclass"),
-    pytest.param(Typed, id="typed-dict"),
-    pytest.param(Named, id="named-tuple"),
-]
+PLACES: dict[str, Any] = {
+    "plain": Claims,
+    "optional": Claims | None,
+    "union": Claims | str,
+    "list": list[Claims],
+    "dict": dict[str, Claims],
+    "annotated": Annotated[Claims, "note"],
+    "body": Annotated[Claims, Body(embed=True)],
+    "form": Annotated[Claims, Form()],
+    "query": Annotated[Claims, Query()],
+    "header": Annotated[Claims, Header()],
+    "cookie": Annotated[Claims, Cookie()],
+    "depends-on-itself": Annotated[Claims, Depends()],
+    "depends-on-the-class": Annotated[Any, Depends(Claims)],
+    "model": Model,
+    "model-in-a-model": Outer,
+    "root-model": Root,
+    "dataclass": Record,
+    "typed-dict": Typed,
+    "named-tuple": Named,
+}
 
 
 def endpoint_with(annotation: object) -> Callable[..., str]:
@@ -87,11 +87,13 @@ def endpoint_with(annotation: object) -> Callable[..., str]:
     return endpoint
 
 
-@pytest.mark.parametrize("annotation", PLACES)
-def test_a_parameter_without_depends_is_refused_at_registration(annotation: object) -> None:
+def test_a_parameter_without_depends_is_refused_at_registration(
+    subtests: pytest.Subtests,
+) -> None:
     """Wherever in a signature or a model claims stand; the message says what to write."""
-    with pytest.raises(ConfigurationError, match=FIX):
-        FastAPI().post("/pay")(endpoint_with(annotation))
+    for name, annotation in PLACES.items():
+        with subtests.test(name), pytest.raises(ConfigurationError, match=FIX):
+            FastAPI().post("/pay")(endpoint_with(annotation))
 
 
 def test_dependencies_and_sockets_are_refused_too() -> None:
@@ -122,16 +124,18 @@ def test_a_model_that_is_in_use_already_still_takes_no_input() -> None:
     assert response.json()["detail"][0]["type"] == "not_from_input"
 
 
-@pytest.mark.parametrize("sent", [MEMBERS, {"raw": MEMBERS}, None, "U2", [MEMBERS]])
-def test_no_input_validates(sent: object) -> None:
+def test_no_input_validates(subtests: pytest.Subtests) -> None:
     """Neither as Python objects nor as JSON, loosely or strictly."""
     adapter = TypeAdapter(Claims)
+    inputs: list[object] = [MEMBERS, {"raw": MEMBERS}, None, "U2", [MEMBERS]]
 
-    for strict in (False, True):
-        with pytest.raises(ValidationError, match="never from input"):
-            adapter.validate_python(sent, strict=strict)
-    with pytest.raises(ValidationError, match="never from input"):
-        adapter.validate_json(TypeAdapter(Any).dump_json(sent))
+    for sent in inputs:
+        with subtests.test(repr(sent)):
+            for strict in (False, True):
+                with pytest.raises(ValidationError, match="never from input"):
+                    adapter.validate_python(sent, strict=strict)
+            with pytest.raises(ValidationError, match="never from input"):
+                adapter.validate_json(TypeAdapter(Any).dump_json(sent))
     assert adapter.validate_python(CLAIMS) is CLAIMS
 
 

@@ -21,6 +21,9 @@ CLIENTS: Final = {
     "httpx2-async": httpx2.AsyncClient,
 }
 
+# For what this package does with either library in the same lines: without and with asyncio.
+ONE_OF_EACH: Final = ("httpx", "httpx2-async")
+
 
 @dataclass(frozen=True, slots=True)
 class Received:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from fastapi_stepup import StepUpAuth, StepUpFailed, StepUpTokens
 from tests.client.shop import CODE, HEADER, OLD, OTP, Prompt, Server, problem
-from tests.client.site import Site, call
+from tests.client.site import CLIENTS, Site, call
 
 START = "/step-up/otp/start"
 VERIFY = "/step-up/otp/verify"
@@ -72,9 +72,9 @@ def test_members_of_a_step_up(name: str) -> None:
         assert {request.url.host for request in server.requests} == {"shop.example"}, value
 
 
-@pytest.mark.parametrize(
-    "uri",
-    [
+def test_uris_of_a_step_up(subtests: pytest.Subtests) -> None:
+    """A URI that is none, or that leads elsewhere, is not gone to."""
+    for uri in (
         "http://[",
         "https://[::1",
         "https://shop.example:99999/",
@@ -89,40 +89,34 @@ def test_members_of_a_step_up(name: str) -> None:
         "javascript:alert(1)",
         "data:,x",
         "https://ann:secret@shop.example/",
-    ],
-)
-def test_uris_of_a_step_up(uri: str) -> None:
-    """A URI that is none, or that leads elsewhere, is not gone to."""
-    body = problem(step_up=OTP | {"start_uri": uri, "methods": ["email"]})
-    server = Server({"/pay": lambda _: raw(401, body, "")})
-
-    with server.client(StepUpAuth(OLD, Prompt())) as client:
-        assert client.get("/pay").status_code == 401
-
-    assert server.paths == ["/pay"]
-
-
-@pytest.mark.parametrize("number", ["9" * 5000, "-1", "1e3", "0x10", "1.5", "²", "", "inf", " 5"])
-def test_numbers_in_headers(number: str) -> None:
-    """A header that is no number of seconds counts as none."""
-    header = f'Bearer error="{CODE}", max_age="{number}"'.encode("latin-1")
-    server = Server(
-        {
-            "/pay": lambda _: raw(401, {"step_up": OTP}, header),
-            VERIFY: lambda _: httpx.Response(
-                429, json={"code": "x"}, headers=[(b"Retry-After", number.encode("latin-1"))]
-            ),
-        }
-    )
-    prompt = Prompt("123456")
-
-    with (
-        server.client(StepUpAuth(OLD, prompt)) as client,
-        pytest.raises(StepUpFailed, match="x") as raised,
     ):
-        client.get("/pay")
+        body = problem(step_up=OTP | {"start_uri": uri, "methods": ["email"]})
+        server = Server({"/pay": lambda _, body=body: raw(401, body, "")})  # type: ignore[misc]
 
-    assert (prompt.asked[0].max_age, raised.value.retry_after) == (None, None)
+        with subtests.test(ascii(uri)[:40]), server.client(StepUpAuth(OLD, Prompt())) as client:
+            assert client.get("/pay").status_code == 401
+            assert server.paths == ["/pay"]
+
+
+def test_numbers_in_headers(subtests: pytest.Subtests) -> None:
+    """A header that is no number of seconds counts as none."""
+    for number in ("9" * 5000, "-1", "1e3", "0x10", "1.5", "²", "", "inf", " 5"):
+        written = number.encode("latin-1")
+        header = b'Bearer error="%s", max_age="%s"' % (CODE.encode(), written)
+        throttled = httpx.Response(429, json={"code": "x"}, headers=[(b"Retry-After", written)])
+        server = Server(
+            {
+                "/pay": lambda _, header=header: raw(401, {"step_up": OTP}, header),  # type: ignore[misc]
+                VERIFY: lambda _, throttled=throttled: throttled,  # type: ignore[misc]
+            }
+        )
+        prompt = Prompt("123456")
+
+        with subtests.test(ascii(number)[:40]), server.client(StepUpAuth(OLD, prompt)) as client:
+            with pytest.raises(StepUpFailed, match="x") as raised:
+                client.get("/pay")
+
+            assert (prompt.asked[0].max_age, raised.value.retry_after) == (None, None)
 
 
 @pytest.mark.parametrize("name", ["code", "detail", "destination"])
@@ -142,45 +136,44 @@ def test_members_of_a_refused_step_up(name: str) -> None:
         assert raised.value.code.encode("utf-8"), value
 
 
-@pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_destination_that_is_no_text(value: Any) -> None:
+def test_destination_that_is_no_text(subtests: pytest.Subtests) -> None:
     """The destination in the question can be printed."""
-    server = Server({START: lambda _: raw(200, {"destination": value}, "")})
-    prompt = Prompt("123456")
+    for value in VALUES:
+        answer = raw(200, {"destination": value}, "")
+        server = Server({START: lambda _, answer=answer: answer})  # type: ignore[misc]
+        prompt = Prompt("123456")
 
-    with server.client(StepUpAuth(OLD, prompt)) as client:
-        assert client.get("/pay").status_code == 200
+        with subtests.test(ascii(value)), server.client(StepUpAuth(OLD, prompt)) as client:
+            assert client.get("/pay").status_code == 200
+            destination = prompt.asked[0].destination
+            assert destination is None or destination.encode("utf-8").decode() == destination
 
-    destination = prompt.asked[0].destination
-    assert destination is None or destination.encode("utf-8").decode() == destination
 
-
-@pytest.mark.parametrize("value", TOKENS, ids=repr)
-def test_session_token_that_cannot_be_sent(value: Any) -> None:
+def test_session_token_that_cannot_be_sent(subtests: pytest.Subtests) -> None:
     """It is no session: the old one is kept, and can still be sent."""
-    server = Server({VERIFY: lambda _: raw(200, {"session_token": value}, "")})
-    auth = StepUpAuth(OLD, Prompt("123456"))
-
-    with server.client(auth) as client:
-        with pytest.raises(StepUpFailed, match=r"^no_session$"):
-            client.get("/pay")
+    for value in TOKENS:
+        answer = raw(200, {"session_token": value}, "")
+        server = Server({VERIFY: lambda _, answer=answer: answer})  # type: ignore[misc]
         server.answers["/open"] = lambda _: httpx.Response(200)
-        assert client.get("/open").status_code == 200
+        auth = StepUpAuth(OLD, Prompt("123456"))
 
-    assert auth.tokens == OLD
+        with subtests.test(ascii(value)), server.client(auth) as client:
+            with pytest.raises(StepUpFailed, match=r"^no_session$"):
+                client.get("/pay")
+            assert client.get("/open").status_code == 200
+            assert auth.tokens == OLD
 
 
-@pytest.mark.parametrize("value", TOKENS, ids=repr)
-def test_refresh_token_that_cannot_be_sent(value: Any) -> None:
+def test_refresh_token_that_cannot_be_sent(subtests: pytest.Subtests) -> None:
     """The refresh token that is held stays."""
-    body = {"session_token": "new", "refresh_token": value}
-    server = Server({VERIFY: lambda _: raw(200, body, "")})
-    auth = StepUpAuth(OLD, Prompt("123456"))
+    for value in TOKENS:
+        answer = raw(200, {"session_token": "new", "refresh_token": value}, "")
+        server = Server({VERIFY: lambda _, answer=answer: answer})  # type: ignore[misc]
+        auth = StepUpAuth(OLD, Prompt("123456"))
 
-    with server.client(auth) as client:
-        assert client.get("/pay").status_code == 200
-
-    assert auth.tokens == StepUpTokens("new", "refresh")
+        with subtests.test(ascii(value)), server.client(auth) as client:
+            assert client.get("/pay").status_code == 200
+            assert auth.tokens == StepUpTokens("new", "refresh")
 
 
 BROKEN: list[Any] = [
@@ -210,7 +203,12 @@ def test_body_that_is_no_json(path: str, content: bytes, headers: dict[str, str]
 
 
 @pytest.mark.parametrize(
-    ("path", "status"), [("/pay", 401), (START, 200), (START, 400), (VERIFY, 200), (VERIFY, 401)]
+    ("client", "path", "status"),
+    [
+        *((client, "/pay", 401) for client in CLIENTS),
+        *(("httpx", path, status) for path, status in [(START, 200), (START, 400)]),
+        *(("httpx", path, status) for path, status in [(VERIFY, 200), (VERIFY, 401)]),
+    ],
 )
 def test_body_that_cannot_be_decompressed(client: str, path: str, status: int, shop: Site) -> None:
     """A step-up fails on such an answer; the app's own 200 is the app's to read."""

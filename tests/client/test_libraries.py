@@ -3,7 +3,6 @@
 import base64
 import json
 import traceback
-from collections.abc import Callable
 from types import SimpleNamespace, TracebackType
 from typing import Annotated, Any
 
@@ -25,7 +24,7 @@ from fastapi_stepup import (
 )
 from fastapi_stepup.testing import DescopeEmulator
 from tests.client.shop import OLD, SHOP, Prompt, Server
-from tests.client.site import CLIENTS, Site, call
+from tests.client.site import CLIENTS, ONE_OF_EACH, Site, call
 
 START = "/step-up/otp/start"
 VERIFY = "/step-up/otp/verify"
@@ -47,7 +46,9 @@ def test_every_client_steps_up(client: str, shop: Site) -> None:
     assert type(response).__module__ == client.removesuffix("-async")
 
 
-@pytest.mark.parametrize("second", CLIENTS)
+@pytest.mark.parametrize(
+    ("client", "second"), list(zip(CLIENTS, [*CLIENTS][1:] + [*CLIENTS][:1], strict=True))
+)
 def test_one_object_for_clients_of_both(client: str, second: str, shop: Site) -> None:
     """The session of one is that of the other."""
     auth = StepUpAuth(OLD, Prompt("123456"))
@@ -73,10 +74,10 @@ def test_test_client_of_starlette(guard: StepUpGuard, descope: DescopeEmulator) 
     assert TestClient(app).post("/checkout", auth=auth).json() == ann.user_id
 
 
-@pytest.mark.parametrize("library", [httpx, httpx2])
-def test_both_take_it_for_an_auth(library: Any) -> None:
+def test_both_take_it_for_an_auth() -> None:
     """Each library asks for an object of its own class."""
-    assert isinstance(StepUpAuth(OLD, Prompt()), library.Auth)
+    for kind in (httpx.Auth, httpx2.Auth):
+        assert isinstance(StepUpAuth(OLD, Prompt()), kind)
 
 
 WRONG: list[Any] = [
@@ -115,29 +116,27 @@ def test_wrong_object_gets_a_sentence(
     assert "a\nb" not in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("other", "same"),
-    [
-        ("https://shop.example:443/x", True),
-        ("HTTPS://SHOP.EXAMPLE", True),
-        ("https://ann@shop.example", True),
-        ("https://shop.example:8443", False),
-        ("http://shop.example", False),
-        ("https://shop.example.", False),
-        ("https://api.shop.example", False),
-        ("https://shop.example@evil.example", False),
-    ],
-)
-def test_tokens_go_to_one_origin_however_it_is_written(other: str, *, same: bool) -> None:
+def test_tokens_go_to_one_origin_however_it_is_written(subtests: pytest.Subtests) -> None:
     """Scheme, host and port decide; the rest of a URL does not."""
-    server = Server()
-    auth = StepUpAuth(OLD, Prompt(), origin=SHOP)
-    server.answers["/"] = server.answers["/x"] = lambda _: httpx.Response(200)
+    urls = {
+        "https://shop.example:443/x": True,
+        "HTTPS://SHOP.EXAMPLE": True,
+        "https://ann@shop.example": True,
+        "https://shop.example:8443": False,
+        "http://shop.example": False,
+        "https://shop.example.": False,
+        "https://api.shop.example": False,
+        "https://shop.example@evil.example": False,
+    }
+    for other, same in urls.items():
+        server = Server()
+        auth = StepUpAuth(OLD, Prompt(), origin=SHOP)
+        server.answers["/"] = server.answers["/x"] = lambda _: httpx.Response(200)
 
-    with server.client(auth) as client:
-        client.get(other)
+        with subtests.test(other), server.client(auth) as client:
+            client.get(other)
 
-    assert ("authorization" in server.requests[0].headers) is same
+            assert ("authorization" in server.requests[0].headers) is same
 
 
 def test_host_that_is_not_ascii() -> None:
@@ -213,7 +212,13 @@ def variables(trace: TracebackType | None) -> str:
     return repr([frame.f_locals for frame in ours])
 
 
-@pytest.mark.parametrize("answers", FAILURES)
+@pytest.mark.parametrize(
+    ("client", "answers"),
+    [
+        *(pytest.param("httpx", *row.values, id=row.id) for row in FAILURES),
+        *(pytest.param(client, *FAILURES[-1].values, id=client) for client in [*CLIENTS][1:]),
+    ],
+)
 def test_no_frame_of_an_error_shows_a_secret(
     client: str, answers: dict[str, Any], shop: Site
 ) -> None:
@@ -228,17 +233,12 @@ def test_no_frame_of_an_error_shows_a_secret(
     assert not [secret for secret in SECRETS if secret in shown]
 
 
-def number(_: object) -> Any:
-    """Return a code that is no text."""
-    return 987654
-
-
-@pytest.mark.parametrize("prompt", [number])
-def test_no_frame_shows_a_code_of_the_wrong_type(
-    client: str, prompt: Callable[[object], Any], shop: Site
-) -> None:
+@pytest.mark.parametrize("client", ONE_OF_EACH)
+def test_no_frame_shows_a_code_of_the_wrong_type(client: str, shop: Site) -> None:
     """The error says what came instead of text, not its value."""
+    number: Any = 987654
+
     with pytest.raises(TypeError, match="returned int") as raised:
-        call(client, f"{shop.url}/pay", StepUpAuth(OLD, prompt))
+        call(client, f"{shop.url}/pay", StepUpAuth(OLD, lambda _: number))
 
     assert "987654" not in variables(raised.tb)

@@ -7,14 +7,21 @@ from starlette.responses import JSONResponse, Response
 
 from fastapi_stepup import StepUpAuth, StepUpFailed
 from tests.client.shop import HEADER, OLD, Prompt, problem
-from tests.client.site import Received, Site, call, guarded, redirect
+from tests.client.site import CLIENTS, ONE_OF_EACH, Received, Site, call, guarded, redirect
 
 START = "/step-up/otp/start"
 VERIFY = "/step-up/otp/verify"
 
+one_of_each = pytest.mark.parametrize("client", ONE_OF_EACH)
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("path", [START, VERIFY])
+
+@pytest.mark.parametrize(
+    ("client", "path", "status"),
+    [
+        *(("httpx", START, status) for status in (301, 302, 303, 307, 308)),
+        *((client, VERIFY, 307) for client in CLIENTS),
+    ],
+)
 def test_step_up_request_follows_no_redirect(
     client: str, path: str, status: int, shop: Site, other: Site
 ) -> None:
@@ -29,6 +36,7 @@ def test_step_up_request_follows_no_redirect(
     assert shop.requests[-1] == f"POST {path}"
 
 
+@one_of_each
 def test_step_up_request_follows_no_redirect_on_its_own_origin(client: str, shop: Site) -> None:
     """Another path of the same origin is another place too."""
     shop.answers[START] = redirect(307, "/log")
@@ -39,6 +47,7 @@ def test_step_up_request_follows_no_redirect_on_its_own_origin(client: str, shop
     assert shop.requests == ["POST /pay", f"POST {START}"]
 
 
+@one_of_each
 def test_redirect_is_refused_whether_the_client_follows_or_not(client: str, shop: Site) -> None:
     """A client that does not follow redirects reports the same error."""
     shop.answers[VERIFY] = redirect(303, "/")
@@ -48,6 +57,7 @@ def test_redirect_is_refused_whether_the_client_follows_or_not(client: str, shop
         call(client, f"{shop.url}/pay", auth, follow_redirects=False)
 
 
+@one_of_each
 def test_step_up_works_after_a_redirected_one(client: str, shop: Site) -> None:
     """A step-up that failed leaves nothing behind."""
     auth = StepUpAuth(OLD, Prompt("123456"))
@@ -59,7 +69,9 @@ def test_step_up_works_after_a_redirected_one(client: str, shop: Site) -> None:
     assert call(client, f"{shop.url}/pay", auth).json() == "POST /pay"
 
 
-@pytest.mark.parametrize("status", [301, 302, 303])
+@pytest.mark.parametrize(
+    ("client", "status"), [("httpx", 301), ("httpx", 302), *((client, 303) for client in CLIENTS)]
+)
 def test_post_that_was_carried_out_is_not_sent_again(client: str, status: int, shop: Site) -> None:
     """The page it led to is: it is what was refused."""
     shop.answers["/orders"] = redirect(status, "/orders/1")
@@ -79,7 +91,9 @@ def test_post_that_was_carried_out_is_not_sent_again(client: str, status: int, s
     assert shop.received[-1].body == b""
 
 
-@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize(
+    ("client", "status"), [("httpx", 307), *((client, 308) for client in CLIENTS)]
+)
 def test_post_that_was_sent_on_is_repeated_where_it_was_refused(
     client: str, status: int, shop: Site
 ) -> None:
@@ -96,6 +110,7 @@ def test_post_that_was_sent_on_is_repeated_where_it_was_refused(
     assert {one.body for one in sent} == {b'{"shirt":"M"}'}
 
 
+@one_of_each
 def test_every_step_of_a_chain_is_done_once(client: str, shop: Site) -> None:
     """Of several redirects only the last request is repeated."""
     shop.answers["/orders"] = redirect(303, "/cart/clear")
@@ -111,6 +126,7 @@ def test_every_step_of_a_chain_is_done_once(client: str, shop: Site) -> None:
     ]
 
 
+@one_of_each
 def test_redirect_after_the_step_up_is_followed(client: str, shop: Site) -> None:
     """The repeated request is the app's own, and its answer is treated as ever."""
 
@@ -128,6 +144,7 @@ def back(url: str) -> Any:
     return redirect(302, url)
 
 
+@one_of_each
 def test_challenge_behind_another_origin_is_passed_on(client: str, shop: Site, other: Site) -> None:
     """Neither another origin nor a URL that it chose makes the user confirm anything."""
     shop.answers["/away"] = redirect(302, f"{other.url}/pay")

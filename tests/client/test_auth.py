@@ -90,7 +90,7 @@ def test_cancel() -> None:
     assert server.paths == ["/pay", "/step-up/otp/start"]
 
 
-REFUSALS = [
+REFUSALS: list[Any] = [
     pytest.param(
         {
             "json": {"code": "too_many_attempts", "detail": "Wait."},
@@ -113,8 +113,13 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize("path", ["/step-up/otp/start", "/step-up/otp/verify"])
-@pytest.mark.parametrize(("reply", "expected"), REFUSALS)
+@pytest.mark.parametrize(
+    ("path", "reply", "expected"),
+    [
+        *(pytest.param("/step-up/otp/verify", *row.values, id=row.id) for row in REFUSALS),
+        pytest.param("/step-up/otp/start", *REFUSALS[0].values, id="start"),
+    ],
+)
 def test_refused_step_up(path: str, reply: dict[str, Any], expected: tuple[Any, ...]) -> None:
     """The error says what the server said."""
     server = Server({path: lambda _: httpx.Response(429, **reply)})

@@ -30,7 +30,7 @@ def a_guard(**options: Any) -> StepUpGuard:
 
 def over_limit(amount: Annotated[int, Body()]) -> bool:
     """Return whether an amount needs a step-up."""
-    return amount > 1000
+    raise AssertionError
 
 
 def app_with(guard: StepUpGuard, step_up: RequireStepUp | None = None, **options: Any) -> FastAPI:

@@ -260,7 +260,7 @@ def test_every_entry_point_opens(
 async def ask(guard: StepUpGuard, connection: HTTPConnection) -> PlainTextResponse:
     """Ask in the handler."""
     await guard.authorize(connection, StepUpPolicy())
-    return PlainTextResponse(SECRET)
+    raise AssertionError
 
 
 def plain_starlette(guard: StepUpGuard, handlers: Any = None) -> dict[str, ASGIApp]:

@@ -94,7 +94,7 @@ def app_of(guard: StepUpGuard) -> FastAPI:
 
     @requires_step_up(guard, RECENT)
     async def by_decorator(request: Request) -> Response:
-        return Response()
+        raise AssertionError
 
     app.include_router(orders)
     app.add_route("/decorator", by_decorator, methods=["POST"])
@@ -284,7 +284,7 @@ def test_websocket_that_is_closed_is_recorded(heard: Heard) -> None:
             pytest.raises(WebSocketDisconnect),
             TestClient(app).websocket_connect("/ws", headers=headers),
         ):
-            pass
+            raise AssertionError
 
     assert heard.decisions == [StepUpAsked("step_up_missing", "middleware")]
     assert heard.said == [("access", "refused", "step_up_missing")]

@@ -113,7 +113,9 @@ def test_plain_install_brings_what_it_always_did(dist: Path, tmp_path: Path) -> 
     pip = [str(tmp_path / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     report = [*pip, "--dry-run", "--ignore-installed", "--report", "-", str(wheel)]
     ran = subprocess.run(report, capture_output=True, text=True, check=False)
-    if "No matching distribution" in ran.stderr or "NewConnectionError" in ran.stderr:
+    if (
+        "No matching distribution" in ran.stderr or "NewConnectionError" in ran.stderr
+    ):  # pragma: no cover - where there is an index
         pytest.skip("the package index does not answer")
 
     assert ran.returncode == 0, ran.stderr

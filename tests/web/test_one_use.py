@@ -170,7 +170,7 @@ def test_route_of_an_included_router_is_seen(ann: OneTime) -> None:
     assert posts(ann, app) == [404, 404]
     client = TestClient(app, raise_server_exceptions=False)
     if client.post("/pay/events", headers=ann.headers).status_code != 200:
-        pytest.skip("this FastAPI does not stream generators")
+        pytest.skip("this FastAPI does not stream")  # pragma: no cover - an old one
     assert client.post("/pay/events", headers=ann.headers).status_code == 401
 
 
@@ -439,7 +439,7 @@ def test_websocket_spends_when_it_is_accepted(ann: OneTime) -> None:
 
     session = client.websocket_connect("/chat", headers=ann.headers)
     with pytest.raises(WebSocketDenialResponse) as denied, session:
-        pass
+        raise AssertionError
     assert denied.value.json()["unmet"] == [{"requirement": "step_up", "reason": "used"}]
 
 
@@ -471,7 +471,7 @@ def test_websocket_that_is_not_accepted_gives_it_back(ann: OneTime) -> None:
     for _ in range(2):
         session = client.websocket_connect("/chat", headers=ann.headers)
         with pytest.raises(WebSocketDisconnect), session:
-            pass
+            raise AssertionError
     assert ann.events == ["given_back", "given_back"]
 
 
@@ -481,7 +481,7 @@ def test_websocket_is_not_accepted_where_the_store_fails(failing: str, events: l
     with OneTime(failing) as ann:
         session = TestClient(chat_of(ann)).websocket_connect("/chat", headers=ann.headers)
         with pytest.raises(WebSocketDenialResponse) as denied, session:
-            pass
+            raise AssertionError
     assert (denied.value.status_code, denied.value.json()["code"]) == (503, "one_time_unavailable")
     assert ann.events == ["unavailable"]
 

@@ -249,13 +249,13 @@ def test_websocket_spends_when_it_is_accepted(ann: OneTime) -> None:
 
     session = client.websocket_connect("/chat?no=1", headers=ann.headers)
     with pytest.raises(WebSocketDisconnect), session:
-        pass
+        raise AssertionError
     with client.websocket_connect("/chat", headers=ann.headers) as accepted:
         assert accepted.receive_text() == "hello"
         assert ann.events == ["given_back", "spent"]
     session = client.websocket_connect("/chat", headers=ann.headers)
     with pytest.raises(WebSocketDenialResponse) as denied, session:
-        pass
+        raise AssertionError
     assert denied.value.json()["unmet"] == [{"requirement": "step_up", "reason": "used"}]
 
 
@@ -275,7 +275,7 @@ def test_store_that_fails_denies_a_websocket() -> None:
         app = guarded(ann, Starlette(routes=[WebSocketRoute("/chat", chat)]), rule)
         session = TestClient(app).websocket_connect("/chat", headers=ann.headers)
         with pytest.raises(WebSocketDenialResponse) as denied, session:
-            pass
+            raise AssertionError
     assert denied.value.status_code == 503
 
 

@@ -55,13 +55,14 @@ def test_anything_is_read_or_refused_with_value_error(value: str) -> None:
 
 
 LONG = 60_000
+MANY = LONG // 2  # challenges: each makes an object
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        pytest.param("a ," * LONG, id="schemes-and-spaces"),
-        pytest.param("a," * LONG, id="schemes"),
+        pytest.param("a ," * MANY, id="schemes-and-spaces"),
+        pytest.param("a," * MANY, id="schemes"),
         pytest.param("," * LONG, id="commas"),
         pytest.param(" ," * LONG, id="spaces-and-commas"),
         pytest.param("Bearer " + " " * LONG, id="spaces"),
@@ -79,7 +80,7 @@ LONG = 60_000
         pytest.param("Bearer a=b" + "\t" * LONG + "?", id="tabs-after-token"),
         pytest.param("Bearer a=" + "b" * LONG + "\t" * LONG + "?", id="token-and-tabs"),
         pytest.param("Bearer a" + "\t" * LONG + "=" + "\t" * LONG + "?", id="tabs-around-equals"),
-        pytest.param("a b, " * LONG, id="token68-list"),
+        pytest.param("a b, " * MANY, id="token68-list"),
     ],
 )
 def test_long_fields_take_linear_time(value: str) -> None:

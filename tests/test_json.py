@@ -106,13 +106,13 @@ def units(text: str) -> list[bytes]:
 
 
 def test_long_inputs_take_linear_time() -> None:
-    """A megabyte of whatever kind is done with in a moment."""
+    """Half a megabyte of whatever kind is done with in a moment."""
     started = time.process_time()
 
     for part in (b'"\\u0061",', b"[],", b"1e5,", b'{"a":1},'):
-        parse_object(b'{"a":[' + part * (1_000_000 // len(part)) + b"0]}")
+        parse_object(b'{"a":[' + part * (500_000 // len(part)) + b"0]}")
 
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 5
 
 
 values = st.recursive(

@@ -7,7 +7,9 @@ from fastapi_stepup._http import (
     HTTPFailure,
     HTTPResponse,
     retry_after,
+    status_reason,
 )
+from fastapi_stepup.errors import FailureReason
 
 
 def test_a_body_that_is_no_json_object_is_a_failure(subtests: pytest.Subtests) -> None:
@@ -48,3 +50,18 @@ def test_retry_after_is_read_in_both_its_forms(subtests: pytest.Subtests) -> Non
         with subtests.test(ascii(value)):
             headers = httpx.Headers({"Retry-After": value}, encoding="utf-8")
             assert retry_after(HTTPResponse(503, headers, b""), now=1_800_000_000) == seconds
+
+
+def test_a_status_other_than_200_has_a_reason() -> None:
+    """Too many requests have one of their own; a failure keeps how long to wait."""
+    reasons = {
+        201: FailureReason.STATUS,
+        302: FailureReason.REDIRECT,
+        404: FailureReason.CLIENT_ERROR,
+        429: FailureReason.THROTTLED,
+        503: FailureReason.SERVER_ERROR,
+        600: FailureReason.STATUS,
+    }
+
+    assert {status: status_reason(status) for status in reasons} == reasons
+    assert HTTPFailure(FailureReason.THROTTLED, retry_after=7).retry_after == 7

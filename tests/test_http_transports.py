@@ -9,7 +9,10 @@ import httpx
 import pytest
 
 from fastapi_stepup._http import (
+    CONNECT_TIMEOUT,
     MAX_BODY,
+    READ_TIMEOUT,
+    TOTAL_TIMEOUT,
     HTTPClient,
     HTTPFailure,
     HTTPRequest,
@@ -107,6 +110,7 @@ def test_what_is_no_transport_is_refused(client: Any, subtests: pytest.Subtests)
 
 def test_a_timeout_must_be_a_sane_number(subtests: pytest.Subtests) -> None:
     """No deadline can be turned off (CF-003)."""
+    assert (CONNECT_TIMEOUT, READ_TIMEOUT, TOTAL_TIMEOUT) == (2, 3, 5)
     for name in ("connect_timeout", "read_timeout", "total_timeout"):
         for value in (0, -1, float("nan"), float("inf"), True, "3", None, 301):
             with (

@@ -21,6 +21,7 @@ PASSED = [
         lambda: refused({"code": "invalid_token"}, 'Bearer error="invalid_token"'), id="bad-token"
     ),
     pytest.param(lambda: refused({"step_up": OTP}, f'Basic error="{CODE}"'), id="another-scheme"),
+    pytest.param(lambda: refused({"step_up": OTP}, 'Bearer error="x"'), id="another-error"),
     pytest.param(lambda: refused({"step_up": OTP}, 'Bearer a="'), id="unreadable-header"),
     pytest.param(lambda: refused([]), id="body-is-a-list"),
     pytest.param(lambda: refused({"code": CODE, "step_up": None}), id="no-step-up"),

@@ -21,6 +21,7 @@ def test_method_proves(subtests: pytest.Subtests) -> None:
         ("totp", {"otp"}, (), True),
         ("passkey", {"otp"}, (), False),
         ("unheard-of", {"email"}, (), False),
+        *(("magiclink", {sent_by}, (), True) for sent_by in ("email", "sms", "whatsapp")),
         ("email", {"mfa"}, (), False),
         ("email", {"mfa"}, ("mfa",), False),
         ("email", {"mfa"}, ("email",), False),

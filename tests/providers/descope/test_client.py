@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from fastapi_stepup import DescopeClient
 from fastapi_stepup._http import HTTPClient
 from fastapi_stepup.errors import ConfigurationError, DescopeUnavailable
-from fastapi_stepup.providers.descope.client import base_url_for
+from fastapi_stepup.providers.descope.client import DEADLINE, base_url_for
 from fastapi_stepup.testing.server import served
 from tests.support.descope_replies import (
     ANN,
@@ -68,6 +68,7 @@ async def test_slow_reply_is_given_up_at_the_deadline() -> None:
 
     assert time.monotonic() - started < 2
     assert len(descope.requests) == 1
+    assert DEADLINE == 10
 
 
 @pytest.mark.anyio
@@ -76,6 +77,15 @@ async def test_endless_reply_is_given_up_at_the_limit() -> None:
     descope = Descope(lambda: httpx.Response(200, stream=Endless(100_000 * b" ")))
 
     assert (await refusal_of(verify, descope)).code == "descope_error"
+
+
+@pytest.mark.anyio
+async def test_reply_holds_256_kib_at_most() -> None:
+    """Much more than any of Descope's own."""
+    body = b'{"sessionJwt":"session"}'.ljust(262_144)
+
+    assert await verify(answering(200, body).client)
+    assert (await refusal_of(verify, answering(200, body + b" "))).code == "descope_error"
 
 
 @pytest.mark.anyio

@@ -207,6 +207,14 @@ def test_what_would_take_all_there_is_is_not_kept(length: int, kept: str) -> Non
     assert found(cache, "b") == ("" if kept else "b")
 
 
+def test_a_cache_that_is_just_full_drops_nothing() -> None:
+    """To the byte, and no event says that one went."""
+    events: list[Event] = []
+    cache = make_cache(5, emit=Emitter(events.append))
+    put(cache, "a", payload=b"x" * 17_408)
+    assert (found(cache, "a"), events) == ("a", [])
+
+
 def test_putting_a_token_in_again_replaces_it() -> None:
     """Its weight counts once."""
     cache = make_cache()

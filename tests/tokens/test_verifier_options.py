@@ -168,6 +168,8 @@ def test_settings_can_be_read() -> None:
     assert (checked.any_audience, checked.leeway, checked.max_lifetime) == (True, 0, 86_400)
     assert checked.require_session_name
     assert verifier(audience="a").audience == frozenset({"a"})
+    names = ("https://x.example", PROJECT_ID, f"{HOST}/{PROJECT_ID}")
+    assert [checked.accepts_issuer(name) for name in names] == [True, True, False]
 
 
 def test_clocks_are_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,13 +123,8 @@ def test_a_roca_modulus_is_found() -> None:
     def weak_factor(k: int) -> int:
         return k * ROCA_PRIMORIAL + pow(65537, 7 * k, ROCA_PRIMORIAL)
 
-    def free_of_small_factors(k: int) -> int:
-        while gcd(weak_factor(k), SMALL_FACTORS) > 1:
-            k -= 1
-        return weak_factor(k)
-
     size = 2**1024 // ROCA_PRIMORIAL
-    modulus = free_of_small_factors(size - size // 5) * free_of_small_factors(size - size // 7)
+    modulus = weak_factor(size - size // 5) * weak_factor(size - size // 7)
     assert modulus.bit_length() == 2048
     assert has_roca_fingerprint(modulus)
     assert rsa_weakness(modulus, 65537) == "roca"

@@ -216,7 +216,7 @@ def test_cookie_that_a_browser_would_drop_is_found(subtests: pytest.Subtests) ->
         (("https://other.example",), {}, None, ""),
     ]
     for origins, options, state, words in rows:
-        with subtests.test(origins=origins):
+        with subtests.test(origins=origins, options=options):
             guard = a_guard(allowed_origins=origins)
             app = app_with(guard, **options)
 

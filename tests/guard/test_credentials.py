@@ -71,6 +71,7 @@ AUTHORIZATION: dict[str, Any] = {
     "HD-011-hyphen": (["Bearer-t x"], NONE),
     "HD-011-prefix": (["XBearer t"], NONE),
     "HD-011-quoted-scheme": (['"Bearer" t'], NONE),
+    "HD-011-at-the-end": (["Basic t Bearer "], NONE),
     "HD-013-latin-1": (["Bearer t\xe9"], "t\xe9"),
     "HD-013-no-break-space": (["Bearer \xa0t"], "\xa0t"),
     "HD-013-no-break-space-separates": (["Bearer\xa0t"], "\xa0t"),

@@ -80,20 +80,13 @@ def test_authorization_field_at_the_app(
     """What the raw field means to a client; a good cookie beside it changes nothing."""
     rows: dict[str, tuple[bytes, str]] = {
         "HD-002": (b"Bearer %s", "200"),
-        "HD-003": (b"bEaReR %s", "200"),
         "HD-005-two": (b"Bearer %s,Bearer %s", "400"),
-        "HD-005-basic": (b"Bearer %s, Basic eDp5", "400"),
         "HD-006": (b"Bearer", "400"),
-        "HD-007": (b"Bearer  %s", "200"),
         "HD-009-two-words": (b"Bearer %s %s", "401T"),
         "HD-009-semicolon": (b"Bearer %s;x", "401T"),
-        "HD-009-quoted": (b'Bearer "%s"', "401T"),
         "HD-010": (b"Basic %s", "401A"),
-        "HD-010-dpop": (b"DPoP %s", "401A"),
         "HD-011": (b"Bearer%s", "401A"),
-        "HD-011-longer": (b"BearerX %s", "401A"),
         "HD-013-latin-1": (b"Bearer %s\xe9", "401T"),
-        "HD-013-utf-8": ("Bearer %s\u20ac".encode(), "401T"),
         "HD-013-neither": (b"Bearer %s\xff\xfe", "401T"),
         "HD-013-no-break-space": (b"Bearer \xc2\xa0%s", "401T"),
         "HD-014-nul": (b"Bearer %s\x00", "401T"),
@@ -107,7 +100,6 @@ def test_authorization_field_at_the_app(
         "70-kilobytes": (b"Bearer " + b"e" * 70_000, "401T"),
         "70-kilobytes-more": (b"Bearer %s" + b"e" * 70_000, "401T"),
         "dots": (b"Bearer ..", "401T"),
-        "token-alone": (b"%s", "401A"),
         "HD-027": (b"", "401A"),
     }
     for name, (template, expected) in rows.items():

@@ -62,12 +62,13 @@ def test_missing_or_malformed_project_id_says_where_to_find_it(
         1000 * "P",
         42,
     ]
+    monkeypatch.delenv("DESCOPE_PROJECT_ID", raising=False)
     for project_id in rows:
-        with subtests.test(project_id=project_id):
-            monkeypatch.delenv("DESCOPE_PROJECT_ID", raising=False)
-
-            with pytest.raises(ConfigurationError, match=r"DESCOPE_PROJECT_ID.*Project Settings"):
-                StepUpGuard.for_descope(project_id)
+        with (
+            subtests.test(project_id=project_id),
+            pytest.raises(ConfigurationError, match=r"DESCOPE_PROJECT_ID.*Project Settings"),
+        ):
+            StepUpGuard.for_descope(project_id)
 
 
 def test_bad_base_url_says_what_is_accepted(
@@ -89,12 +90,14 @@ def test_bad_base_url_says_what_is_accepted(
         42,
     ]
     for base_url in rows:
-        with subtests.test(base_url=base_url):
-            with pytest.raises(ConfigurationError, match="base_url must be an https URL such as"):
-                StepUpGuard.for_descope(PROJECT, base_url=base_url)
-            monkeypatch.setenv("DESCOPE_BASE_URI", "http://api.descope.com")
-            with pytest.raises(ConfigurationError, match="DESCOPE_BASE_URI must be an https URL"):
-                StepUpGuard.for_descope(PROJECT)
+        with (
+            subtests.test(base_url=base_url),
+            pytest.raises(ConfigurationError, match="base_url must be an https URL such as"),
+        ):
+            StepUpGuard.for_descope(PROJECT, base_url=base_url)
+    monkeypatch.setenv("DESCOPE_BASE_URI", "http://api.descope.com")
+    with pytest.raises(ConfigurationError, match="DESCOPE_BASE_URI must be an https URL"):
+        StepUpGuard.for_descope(PROJECT)
 
 
 def test_bad_option_says_what_to_change(subtests: pytest.Subtests) -> None:

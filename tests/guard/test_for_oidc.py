@@ -103,7 +103,7 @@ def test_what_a_token_does_not_say_is_missing(
         ({"amr": "otp"}, {}, "amr missing"),
     ]
     for asked, said, reason in rows:
-        with subtests.test(asked=asked):
+        with subtests.test(asked=asked, said=said):
             rest = {name: value for name, value in said.items() if name != "auth_time"}
             changes = {"auth_time": said["auth_time"]} if "auth_time" in said else {}
             token = issuer.token(**rest, su=True)

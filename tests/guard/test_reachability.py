@@ -1,7 +1,7 @@
 """Refusals: a caller is invited only to a step-up that leads to what the route asks for."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
@@ -22,21 +22,48 @@ EVERY_METHOD = ("otp", "totp", "magiclink", "enchantedlink", "passkey", "oauth",
 PAGES = ("https://shop.example/step-up",)
 DELIVERIES = ["email", "sms", "voice", "whatsapp"]
 
+# Of each route: its policy, the session's `amr`, and the methods that it is offered.
+Rows: TypeAlias = dict[str, tuple[StepUpPolicy, Sequence[str], list[str] | None]]
+
 
 def pay() -> None:
     """Never reached."""
+
+
+def client_of(
+    guard: StepUpGuard, policies: Mapping[str, StepUpPolicy], **options: Any
+) -> TestClient:
+    """Return a client of an app with helper routes, and a route under each policy."""
+    app = FastAPI()
+    app.include_router(stepup_router(guard, redirect_uris=PAGES, limits=None, **options))
+    for name, policy in policies.items():
+        app.get(f"/{name}", dependencies=[Depends(RequireStepUp(guard, policy=policy))])(pay)
+    return TestClient(app)
 
 
 def step_up_member(
     guard: StepUpGuard, policy: StepUpPolicy, headers: dict[str, str], **options: Any
 ) -> dict[str, Any] | None:
     """Return what the challenge of a route under *policy* says about helper routes."""
-    app = FastAPI()
-    app.include_router(stepup_router(guard, redirect_uris=PAGES, limits=None, **options))
-    app.get("/pay", dependencies=[Depends(RequireStepUp(guard, policy=policy))])(pay)
-    problem = assert_step_up_challenge(TestClient(app).get("/pay", headers=headers))
+    client = client_of(guard, {"pay": policy}, **options)
+    problem = assert_step_up_challenge(client.get("/pay", headers=headers))
     member: dict[str, Any] | None = problem.get("step_up")
     return member
+
+
+def check_methods(
+    guard: StepUpGuard, descope: DescopeEmulator, subtests: pytest.Subtests, rows: Rows
+) -> None:
+    """Check which methods routes under each policy offer to a session, `None` for no invitation."""
+    policies = {name: policy for name, (policy, _, _) in rows.items()}
+    client = client_of(guard, policies, methods=EVERY_METHOD)
+    for name, (_, session, offered) in rows.items():
+        with subtests.test(name):
+            headers = descope.sign_in(ANN, amr=session).headers
+
+            problem = assert_step_up_challenge(client.get(f"/{name}", headers=headers))
+
+            assert (problem["step_up"]["methods"] if "step_up" in problem else None) == offered
 
 
 def test_methods_are_those_that_prove_what_is_asked_for(
@@ -62,69 +89,26 @@ def test_methods_are_those_that_prove_what_is_asked_for(
         "the-session-has-it-already": (["pwd"], ("pwd",), [*DELIVERIES, *EVERY_METHOD[1:]]),
         "has-it-and-can-prove-it": (["webauthn"], ("webauthn",), ["passkey"]),
     }
-    for name, (asked, session, offered) in rows.items():
-        with subtests.test(name):
-            headers = dict(descope.sign_in(ANN, amr=session).headers)
-
-            member = step_up_member(guard, StepUpPolicy(amr=asked), headers, methods=EVERY_METHOD)
-
-            assert (None if member is None else member["methods"]) == offered
+    under = {n: (StepUpPolicy(amr=amr), session, said) for n, (amr, session, said) in rows.items()}
+    check_methods(guard, descope, subtests, under)
 
 
-@pytest.mark.parametrize(
-    ("policy", "session", "offered"),
-    [
-        pytest.param(
-            StepUpPolicy(amr="webauthn") | StepUpPolicy(amr="sms"),
-            ("email",),
-            ["sms", "magiclink", "passkey"],
-            id="either",
-        ),
-        pytest.param(
-            StepUpPolicy(amr="webauthn") & StepUpPolicy(amr="totp"),
-            ("email",),
-            ["totp", "passkey"],
-            id="both",
-        ),
-        pytest.param(
-            StepUpPolicy(amr="webauthn") & StepUpPolicy(amr="totp"),
-            ("totp",),
-            ["passkey"],
-            id="the-other-half",
-        ),
-        pytest.param(
-            StepUpPolicy(amr="webauthn") & StepUpPolicy(amr="pwd"), ("email",), None, id="half"
-        ),
-        pytest.param(
-            StepUpPolicy(amr="pwd") | StepUpPolicy(amr="totp"), ("email",), ["totp"], id="one-way"
-        ),
-        pytest.param(
-            StepUpPolicy(amr="webauthn") & StepUpPolicy(amr="pwd"),
-            ("pwd", "webauthn"),
-            ["passkey"],
-            id="has-both-and-can-prove-one",
-        ),
-        pytest.param(
-            StepUpPolicy(amr="webauthn") | StepUpPolicy(max_age="1m", acr="gold"),
-            ("email",),
-            [*DELIVERIES, *EVERY_METHOD[1:]],
-            id="one-way-asks-for-no-amr",
-        ),
-    ],
-)
 def test_methods_lead_to_one_of_the_alternatives(
-    policy: StepUpPolicy,
-    session: Sequence[str],
-    offered: list[str] | None,
-    guard: StepUpGuard,
-    descope: DescopeEmulator,
+    guard: StepUpGuard, descope: DescopeEmulator, subtests: pytest.Subtests
 ) -> None:
     """Wholly: a part of one is a way to nowhere."""
-    headers = dict(descope.sign_in(ANN, amr=session).headers)
-
-    member = step_up_member(guard, policy, headers, methods=EVERY_METHOD)
-
-    assert (None if member is None else member["methods"]) == offered
+    webauthn, totp, sms, pwd = (StepUpPolicy(amr=m) for m in ("webauthn", "totp", "sms", "pwd"))
+    gold = StepUpPolicy(max_age="1m", acr="gold")
+    rows: Rows = {
+        "either": (webauthn | sms, ("email",), ["sms", "magiclink", "passkey"]),
+        "both": (webauthn & totp, ("email",), ["totp", "passkey"]),
+        "the-other-half": (webauthn & totp, ("totp",), ["passkey"]),
+        "half": (webauthn & pwd, ("email",), None),
+        "one-way": (pwd | totp, ("email",), ["totp"]),
+        "has-both-and-can-prove-one": (webauthn & pwd, ("pwd", "webauthn"), ["passkey"]),
+        "one-way-asks-for-no-amr": (webauthn | gold, ("email",), [*DELIVERIES, *EVERY_METHOD[1:]]),
+    }
+    check_methods(guard, descope, subtests, rows)
 
 
 def test_uris_are_those_of_the_methods(guard: StepUpGuard, descope: DescopeEmulator) -> None:

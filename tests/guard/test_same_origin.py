@@ -212,13 +212,12 @@ def test_allowed_origins_may_use_the_cookies(site: str | None, subtests: pytest.
         "subdomain": ("https://x.shop.example.com", False),
         "null": ("null", False),
     }
+    reader = CredentialReader(allowed_origins=["https://Shop.example.com", "http://localhost:3000"])
+    sites = [] if site is None else [("sec-fetch-site", site)]
+    cookie = ("cookie", "DS=t")
     for name, (origin, passes) in rows.items():
         with subtests.test(name):
-            reader = CredentialReader(
-                allowed_origins=["https://Shop.example.com", "http://localhost:3000"]
-            )
-            sites = [] if site is None else [("sec-fetch-site", site)]
-            cookie, sent = ("cookie", "DS=t"), ("origin", origin)
+            sent = ("origin", origin)
 
             alone = connection(HOST, cookie, sent, *sites, method="POST")
             twice = connection(HOST, cookie, sent, sent, *sites, method="POST")

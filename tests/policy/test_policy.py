@@ -27,8 +27,8 @@ def claims(**members: object) -> Claims:
 
 def test_truth_table(subtests: pytest.Subtests) -> None:
     """Each dimension must hold, and everything unmet is named in one answer."""
-    for su, fresh, amr, acr in list(product([True, False], repeat=4)):
-        with subtests.test(su=su):
+    for su, fresh, amr, acr in product([True, False], repeat=4):
+        with subtests.test(su=su, fresh=fresh, amr=amr, acr=acr):
             policy = StepUpPolicy(max_age="5m", amr=("sms", "webauthn"), acr=("phr",))
             given = claims(su=su, amr=["webauthn" if amr else "email"], acr="phr" if acr else "low")
             now = IAT + (300 if fresh else 301)
@@ -231,8 +231,7 @@ def test_values_that_no_header_can_carry_are_refused(
     values: Any, subtests: pytest.Subtests
 ) -> None:
     """At construction, with the option's name."""
-    rows: list[str] = ["amr", "acr"]
-    for name in rows:
+    for name in ("amr", "acr"):
         with (
             subtests.test(name=name),
             pytest.raises(errors.ConfigurationError, match=f"{name} takes strings"),

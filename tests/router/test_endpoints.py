@@ -40,7 +40,7 @@ def on_one_and_once_elsewhere(rows: dict[str, Any], paths: list[str]) -> dict[st
 
 
 def test_session_is_asked_for_before_anything_else(ann: Person, subtests: pytest.Subtests) -> None:
-    """Without one a caller does not learn the form of a body, and Descope hears nothing."""
+    """OT-001: without one a caller does not learn the form of a body, and Descope hears nothing."""
     for path in WITH_SESSION:
         with subtests.test(path=path):
             for send in (

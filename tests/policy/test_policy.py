@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
 from itertools import product
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -339,6 +340,7 @@ def test_policy_is_a_value() -> None:
     assert len({policy, same, *others, StepUpPolicy()}) == 5
     assert StepUpPolicy(max_age=0) != StepUpPolicy()
     assert policy != "5m"
+    assert policy == ANY
     assert repr(policy) == "StepUpPolicy(max_age=300, amr=('sms',), acr=('phr',))"
     with pytest.raises(FrozenInstanceError):
         same.max_age = None

@@ -1,9 +1,14 @@
 """Stores that fail, and sessions, for the tests of one-time step-ups."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Final, Self
 
-from fastapi_stepup import StepUpGuard
+from fastapi import Depends, FastAPI, Response
+from fastapi.responses import JSONResponse
+from fastapi.testclient import TestClient
+
+from fastapi_stepup import RequireStepUp, StepUpGuard
 from fastapi_stepup.events import OneTimeUse
 from fastapi_stepup.guard.one_time_store import HoldOutcome, MemoryStore
 from fastapi_stepup.testing import DescopeEmulator
@@ -72,3 +77,22 @@ class OneTime:
     def _note(self, event: object) -> None:
         if isinstance(event, OneTimeUse):
             self.events.append(event.outcome)
+
+
+def app_of(ann: OneTime, handler: Callable[..., Any], **options: Any) -> FastAPI:
+    """Return an app with one route that spends step-ups for "pay"."""
+    app = FastAPI()
+    once = Depends(RequireStepUp(ann.guard, max_age="5m", once="pay"))
+    app.post("/pay", dependencies=[once], **options)(handler)
+    return app
+
+
+def posts(ann: OneTime, app: Any, times: int = 2) -> list[int]:
+    """Return the statuses of the same request several times."""
+    client = TestClient(app, raise_server_exceptions=False, follow_redirects=False)
+    return [client.post("/pay", headers=ann.headers).status_code for _ in range(times)]
+
+
+async def missing() -> Response:
+    """Return 404."""
+    return JSONResponse({}, 404)

@@ -1,44 +1,20 @@
 """`once=` on RequireStepUp: one step-up is good for one use."""
 
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
 import anyio
 import httpx
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Response
+from fastapi import Depends, FastAPI
 from pydantic import BaseModel
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, RedirectResponse, StreamingResponse
-from starlette.testclient import TestClient, WebSocketDenialResponse
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.testclient import TestClient
 
 from fastapi_stepup import Claims, RequireStepUp, StepUpRoute, install, stepup_router
 from fastapi_stepup.errors import ConfigurationError
 from fastapi_stepup.web.one_use import OneUse
-from tests.support.one_time import OneTime
-
-
-@pytest.fixture
-def ann() -> Iterator[OneTime]:
-    """A guard with a store in memory, and a stepped-up session."""
-    with OneTime() as ann:
-        yield ann
-
-
-def app_of(ann: OneTime, handler: Callable[..., Any], **options: Any) -> FastAPI:
-    """An app with one route that spends step-ups for "pay"."""
-    app = FastAPI()
-    once = Depends(RequireStepUp(ann.guard, max_age="5m", once="pay"))
-    app.post("/pay", dependencies=[once], **options)(handler)
-    return app
-
-
-def posts(ann: OneTime, app: Any, times: int = 2) -> list[int]:
-    """Return the statuses of the same request several times."""
-    client = TestClient(app, raise_server_exceptions=False, follow_redirects=False)
-    return [client.post("/pay", headers=ann.headers).status_code for _ in range(times)]
+from tests.support.one_time import OneTime, app_of, missing, posts
 
 
 def test_second_use_asks_for_another_step_up(ann: OneTime) -> None:
@@ -67,148 +43,6 @@ def test_policy_comes_first(ann: OneTime) -> None:
 
     assert plain.json()["detail"]["unmet"] == [{"requirement": "step_up", "reason": "missing"}]
     assert ann.store.holds == 0
-
-
-def redirect() -> Response:
-    """Answer 303."""
-    return RedirectResponse("/done", 303)
-
-
-async def missing() -> Response:
-    """Return 404."""
-    return JSONResponse({}, 404)
-
-
-def failing() -> Response:
-    """Return 503, from the thread pool."""
-    return JSONResponse({}, 503)
-
-
-async def set_status(response: Response) -> str:
-    """Set 402 and return something else."""
-    response.status_code = 402
-    return "no"
-
-
-async def raising() -> None:
-    """Raise an answer."""
-    raise HTTPException(400)
-
-
-async def redirecting() -> None:
-    """Raise a redirect."""
-    raise HTTPException(303, headers={"Location": "/done"})
-
-
-def breaking() -> None:
-    """Raise an error."""
-    raise RuntimeError
-
-
-async def streaming() -> Response:
-    """Answer 200 piece by piece."""
-    return StreamingResponse(iter(["a", "b"]))
-
-
-def unfit() -> str:
-    """Return what the route does not promise."""
-    return "unfit"
-
-
-@pytest.mark.parametrize(
-    ("handler", "options", "statuses"),
-    [
-        (redirect, {}, [303, 401]),
-        (streaming, {}, [200, 401]),
-        (lambda: None, {"status_code": 204}, [204, 401]),
-        (missing, {}, [404, 404]),
-        (missing, {"status_code": 201}, [404, 404]),
-        (failing, {}, [503, 503]),
-        (set_status, {}, [402, 402]),
-        (raising, {}, [400, 400]),
-        (redirecting, {}, [303, 401]),
-        (breaking, {}, [500, 500]),
-        (unfit, {"response_model": int}, [500, 500]),
-        (lambda: None, {"status_code": 410}, [410, 410]),
-    ],
-)
-def test_answer_decides(
-    handler: Callable[..., Any], options: dict[str, Any], statuses: list[int], ann: OneTime
-) -> None:
-    """Spent by 2xx and 3xx; given back by 4xx, 5xx and exceptions, returned or raised."""
-    assert posts(ann, app_of(ann, handler, **options)) == statuses
-
-
-def test_status_that_is_set_after_the_handler_gives_nothing_back(ann: OneTime) -> None:
-    """FastAPI answers with the status of the time when the handler returned."""
-
-    async def late(response: Response) -> AsyncIterator[None]:
-        yield
-        response.status_code = 500
-
-    later = Depends(late, scope="function")
-    app = FastAPI()
-    once = Depends(RequireStepUp(ann.guard, max_age="5m", once="pay"))
-    app.post("/pay", dependencies=[once, later])(lambda: "done")
-    assert posts(ann, app) == [200, 401]
-
-
-def test_route_of_an_included_router_is_seen(ann: OneTime) -> None:
-    """FastAPI serves it by a copy; a generator streams with the status that is declared."""
-    router = APIRouter(prefix="/pay")
-    once = Depends(RequireStepUp(ann.guard, once="pay"))
-    router.post("", dependencies=[once])(missing)
-
-    @router.post(
-        "/events", dependencies=[once], response_class=StreamingResponse, response_model=None
-    )
-    async def events() -> AsyncIterator[bytes]:
-        yield b"a"
-
-    app = FastAPI()
-    app.include_router(router)
-    assert posts(ann, app) == [404, 404]
-    client = TestClient(app, raise_server_exceptions=False)
-    if client.post("/pay/events", headers=ann.headers).status_code != 200:
-        pytest.skip("this FastAPI does not stream")  # pragma: no cover - an old one
-    assert client.post("/pay/events", headers=ann.headers).status_code == 401
-
-
-class Order(BaseModel):
-    """A body."""
-
-    amount: int
-
-
-def test_malformed_body_gives_it_back(ann: OneTime) -> None:
-    """FastAPI answers 422 after the dependencies ran."""
-
-    async def pay(order: Order) -> int:
-        return order.amount
-
-    client = TestClient(app_of(ann, pay))
-
-    bodies: list[Any] = [{}, {"amount": 1}, {"amount": 1}]
-    statuses = [client.post("/pay", json=b, headers=ann.headers).status_code for b in bodies]
-    assert statuses == [422, 200, 401]
-
-
-@pytest.mark.parametrize("scope", [None, "function", "request"])
-def test_it_is_settled_before_the_answer_starts(scope: Any, ann: OneTime) -> None:
-    """Whatever scope its `Depends` has: a client that has its answer finds the step-up used."""
-    seen: list[list[str]] = []
-
-    class Watching(Response):
-        async def __call__(self, *asgi: Any) -> None:
-            seen.append(list(ann.events))
-            await super().__call__(*asgi)
-
-    app = FastAPI()
-    once = Depends(RequireStepUp(ann.guard, once="pay"), scope=scope)
-    app.post("/pay", dependencies=[once])(lambda: Watching("done"))
-
-    assert posts(ann, app) == [200, 401]
-    assert seen == [["spent"]]
 
 
 @pytest.mark.anyio
@@ -367,6 +201,12 @@ def test_overridden_dependency_holds_nothing(ann: OneTime) -> None:
     assert ann.store.holds == 0
 
 
+class Order(BaseModel):
+    """A body."""
+
+    amount: int
+
+
 def over_limit(order: Order) -> bool:
     """Ask above a limit."""
     return order.amount > 100
@@ -412,78 +252,6 @@ def test_caller_without_a_session_is_refused_before_the_body(ann: OneTime) -> No
     install(app, ann.guard)
 
     assert TestClient(app).post("/pay", content=b"{broken").status_code == 401
-
-
-def chat_of(ann: OneTime, *, accepts: bool = True, installed: bool = True) -> FastAPI:
-    """An app with a WebSocket that spends step-ups."""
-    app = FastAPI()
-    once = Depends(RequireStepUp(ann.guard, once="pay"))
-
-    @app.websocket("/chat", dependencies=[once])
-    async def chat(websocket: WebSocket) -> None:
-        if accepts:
-            await websocket.accept()
-            await websocket.send_text(str(ann.events))
-        await websocket.close()
-
-    if installed:
-        install(app, ann.guard)
-    return app
-
-
-def test_websocket_spends_when_it_is_accepted(ann: OneTime) -> None:
-    """Not at its end: it may live longer than any lease."""
-    client = TestClient(chat_of(ann))
-    with client.websocket_connect("/chat", headers=ann.headers) as chat:
-        assert chat.receive_text() == "['spent']"
-
-    session = client.websocket_connect("/chat", headers=ann.headers)
-    with pytest.raises(WebSocketDenialResponse) as denied, session:
-        raise AssertionError
-    assert denied.value.json()["unmet"] == [{"requirement": "step_up", "reason": "used"}]
-
-
-def test_websocket_that_is_accepted_already_spends_at_once(ann: OneTime) -> None:
-    """A dependency before may accept it."""
-    app = FastAPI()
-
-    async def accept(websocket: WebSocket) -> None:
-        await websocket.accept()
-
-    once = Depends(RequireStepUp(ann.guard, max_age="5m", once="pay"))
-
-    @app.websocket("/chat", dependencies=[Depends(accept), once])
-    async def chat(websocket: WebSocket) -> None:
-        await websocket.send_text("let in")
-        await websocket.close()
-
-    client = TestClient(app)
-    with client.websocket_connect("/chat", headers=ann.headers) as first:
-        assert first.receive_text() == "let in"
-    with client.websocket_connect("/chat", headers=ann.headers) as second:
-        assert second.receive()["code"] == 1008
-    assert ann.events == ["spent", "used"]
-
-
-def test_websocket_that_is_not_accepted_gives_it_back(ann: OneTime) -> None:
-    """The handler closed it instead."""
-    client = TestClient(chat_of(ann, accepts=False))
-    for _ in range(2):
-        session = client.websocket_connect("/chat", headers=ann.headers)
-        with pytest.raises(WebSocketDisconnect), session:
-            raise AssertionError
-    assert ann.events == ["given_back", "given_back"]
-
-
-@pytest.mark.parametrize(("failing", "events"), [("hold", []), ("settle", [])])
-def test_websocket_is_not_accepted_where_the_store_fails(failing: str, events: list[str]) -> None:
-    """503 as its denial, at either step."""
-    with OneTime(failing) as ann:
-        session = TestClient(chat_of(ann)).websocket_connect("/chat", headers=ann.headers)
-        with pytest.raises(WebSocketDenialResponse) as denied, session:
-            raise AssertionError
-    assert (denied.value.status_code, denied.value.json()["code"]) == (503, "one_time_unavailable")
-    assert ann.events == ["unavailable"]
 
 
 def test_store_that_is_down_lets_nothing_pass() -> None:

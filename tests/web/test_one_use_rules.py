@@ -1,6 +1,6 @@
 """`once=` on StepUpRule: the middleware spends by the answer of the app."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -32,13 +32,6 @@ from tests.support.one_time import PROJECT, OneTime
 
 RECENT = StepUpPolicy(max_age="5m")
 ONCE = StepUpRule("/pay", RECENT, once="pay")
-
-
-@pytest.fixture
-def ann() -> Iterator[OneTime]:
-    """A guard with a store in memory, and a stepped-up session."""
-    with OneTime() as ann:
-        yield ann
 
 
 def status(code: int) -> Callable[[Request], Awaitable[Response]]:

@@ -368,6 +368,17 @@ def test_issuers_that_cannot_be_looked_up(subtests: pytest.Subtests) -> None:
             StepUpGuard.for_oidc(name, audience=API)
 
 
+def test_issuers_that_no_token_names(subtests: pytest.Subtests) -> None:
+    """Nothing is looked up where the keys have an address; a name is still a text without gaps."""
+    rows: list[Any] = ["", None, 5, "a b", "a\n"]
+    for name in rows:
+        with (
+            subtests.test(name=name),
+            pytest.raises(ConfigurationError, match="exactly as they have it"),
+        ):
+            StepUpGuard.for_oidc(name, audience=API, jwks_uri="https://login.example/keys")
+
+
 @pytest.mark.parametrize("alg", ["RS256", "ES256", "ES384", "EdDSA"])
 def test_keys_need_no_algorithm(alg: str) -> None:
     """Some issuers publish them without: the default has one algorithm for each type of key."""

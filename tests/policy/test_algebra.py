@@ -132,6 +132,7 @@ def test_several_clauses_ask_for_what_is_left() -> None:
     left = refusal(policy, su=True, amr=["sms"])
 
     assert left.problem["amr"] == ["totp"]
+    assert refusal(policy, su=True, amr=["pwd"]).problem["amr"] == ["sms", "email"]
     assert left.problem["alternatives"][0]["amr"] == [["sms", "email"], ["totp"]]
 
 

@@ -88,3 +88,5 @@ def test_used_step_up_names_what_else_is_unmet() -> None:
     ]
     assert "unmet_after_step_up" not in problem
     assert policy.used_refusal(claims, now=NOW + 10, since=NOW).problem["max_age"] == 9
+    assert policy.used_refusal(claims, now=NOW, since=NOW).problem["max_age"] == 0
+    assert StepUpPolicy(max_age=5).used_refusal(claims, now=NOW + 10).problem["unmet"] == [used]

@@ -281,6 +281,14 @@ def test_purpose_belongs_to_a_policy(require: Any) -> None:
         StepUpRule("/pay", RECENT, once="")
 
 
+def test_rule_for_another_issuer_needs_a_max_age() -> None:
+    """Its tokens can be refreshed, so that a step-up is known by its time alone."""
+    guard = StepUpGuard.for_oidc("https://login.example", audience="https://api.example")
+    rule = StepUpRule("/pay", StepUpPolicy(acr="2fa"), once="pay")
+    with pytest.raises(ConfigurationError, match="once= needs max_age= for this issuer"):
+        StepUpMiddleware(app_of(status(200)), guard=guard, rules=[rule], default="public")
+
+
 def test_inventory_and_schema_say_once(ann: OneTime) -> None:
     """By rule, by dependency, and with a condition."""
     app = FastAPI()

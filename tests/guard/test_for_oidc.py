@@ -377,6 +377,7 @@ def test_issuers_that_no_token_names(subtests: pytest.Subtests) -> None:
             pytest.raises(ConfigurationError, match="exactly as they have it"),
         ):
             StepUpGuard.for_oidc(name, audience=API, jwks_uri="https://login.example/keys")
+    StepUpGuard.for_oidc("any:issuer", audience=API, jwks_uri="https://login.example/keys")
 
 
 @pytest.mark.parametrize("alg", ["RS256", "ES256", "ES384", "EdDSA"])

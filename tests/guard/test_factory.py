@@ -12,9 +12,10 @@ from fastapi_stepup import (
 from fastapi_stepup.errors import (
     ConfigurationError,
     DescopeUnavailable,
+    InvalidToken,
     KeysUnavailable,
 )
-from fastapi_stepup.testing import DescopeEmulator
+from fastapi_stepup.testing import REMOVE, DescopeEmulator
 from tests.guard.connections import ANN, PROJECT
 
 REGIONAL = "Puse1" + 27 * "a"
@@ -173,6 +174,19 @@ async def test_static_keys_need_no_network(descope: DescopeEmulator) -> None:
     ann = descope.step_up(ANN)
 
     assert (await guard.verify(ann.session_token)).subject == ann.user_id
+
+
+@pytest.mark.anyio
+async def test_session_needs_no_name_unless_asked_for(
+    guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """Some projects issue sessions without `drn`; `require_session_name=True` rejects them."""
+    token = descope.token(drn=REMOVE)
+    strict = StepUpGuard.for_descope(PROJECT, require_session_name=True)
+
+    assert "drn" not in (await guard.verify(token)).raw
+    with descope.attach(strict), pytest.raises(InvalidToken):
+        await strict.verify(token)
 
 
 def test_construction_warns_once_about_plain_http(caplog: pytest.LogCaptureFixture) -> None:

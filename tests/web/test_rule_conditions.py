@@ -129,6 +129,19 @@ def test_loose_spelling_asks_the_condition_too(
     )
 
 
+def test_a_rule_beside_one_with_a_condition_stands(
+    guard: StepUpGuard, descope: DescopeEmulator
+) -> None:
+    """Whatever the condition says, the other policy that the path meets is asked."""
+    rules = (StepUpRule("/Pay", PASSKEY), StepUpRule("/pay", RECENT, when=from_abroad))
+    client = TestClient(behind(guard, *rules))
+
+    refused = client.post("/pay", headers=descope.step_up(ANN).headers)
+    assert (refused.status_code, refused.json()["amr"]) == (401, ["webauthn"])
+    passkey = descope.step_up(ANN, amr=["webauthn"]).headers
+    assert client.post("/pay", headers=passkey).status_code == 200
+
+
 def test_report_only_asks_no_condition_without_a_session() -> None:
     """The missing session is reported, and the request passes."""
     guard = StepUpGuard.for_descope("P2abcdefghijklmnopqrstuvwxyz", report_only=True)

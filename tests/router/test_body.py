@@ -96,6 +96,7 @@ def test_code_is_six_digits(ann: Person, subtests: pytest.Subtests) -> None:
     """Anything else is refused before Descope sees it, and not echoed."""
     for name, code in PROOFS.items():
         with subtests.test(name):
+            ann.descope.requests.clear()
             response = ann.post("/otp/verify", delivery="email", code=code)
 
             assert refusal_of(response) == (422, "invalid_body")
@@ -150,6 +151,7 @@ def test_names_are_plain_words(
     """A part of a URL to Descope is one of a few words, or plain ones."""
     for name, word in WORDS.items():
         with subtests.test(name):
+            ann.descope.requests.clear()
             response = ann.post(path, **(BODIES[path] | {member: word}))
 
             assert refusal_of(response) == (422, "invalid_body")

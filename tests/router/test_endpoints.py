@@ -43,6 +43,7 @@ def test_session_is_asked_for_before_anything_else(ann: Person, subtests: pytest
     """OT-001: without one a caller does not learn the form of a body, and Descope hears nothing."""
     for path in WITH_SESSION:
         with subtests.test(path=path):
+            ann.descope.requests.clear()
             for send in (
                 {"json": BODIES[path]},
                 {"content": b"x"},
@@ -71,6 +72,7 @@ def test_session_must_be_a_good_one(ann: Person, subtests: pytest.Subtests) -> N
         SESSIONS, ["/otp/start", *(p for p in WITH_SESSION if p != "/otp/start")]
     ).items():
         with subtests.test(name):
+            ann.descope.requests.clear()
             ann.tokens = Tokens(row(ann.descope), ann.tokens.refresh_token, ann.tokens.user_id, ANN)
 
             assert refusal_of(ann.post(path, **BODIES[path])) == (401, "invalid_token")
@@ -81,6 +83,7 @@ def test_impersonator_cannot_step_up(ann: Person, subtests: pytest.Subtests) -> 
     """An impersonated session is refused on every route, before its body is read."""
     for path in WITH_SESSION:
         with subtests.test(path=path):
+            ann.descope.requests.clear()
             session = ann.descope.token(sub=ann.tokens.user_id, act={"sub": "K2support"}, su=True)
             ann.tokens = Tokens(session, ann.tokens.refresh_token, ann.tokens.user_id, ANN)
 
@@ -104,6 +107,7 @@ def test_other_sites_cannot_use_the_cookies(ann: Person, subtests: pytest.Subtes
     """No other site steps a user up, or spends their tries."""
     for name, (path, row) in on_one_and_once_elsewhere(SITES, WITH_SESSION).items():
         with subtests.test(name):
+            ann.descope.requests.clear()
             cookies = {"Cookie": "; ".join(f"{n}={v}" for n, v in ann.tokens.cookies.items())}
 
             response = ann.client.post(f"/step-up{path}", headers=cookies | row, json=BODIES[path])
@@ -148,6 +152,7 @@ def test_unknown_members_are_refused(ann: Person, subtests: pytest.Subtests) -> 
     """The body does not say who steps up, where a code goes or what it is for."""
     for name, (path, row) in on_one_and_once_elsewhere(MEMBERS, list(BODIES)).items():
         with subtests.test(name):
+            ann.descope.requests.clear()
             response = ann.post(path, **BODIES[path], **row)
 
             assert refusal_of(response) == (422, "invalid_body")
@@ -174,6 +179,7 @@ def test_only_json_is_taken(ann: Person, subtests: pytest.Subtests) -> None:
     """A cross-site form could send any other type."""
     for name, (path, row) in on_one_and_once_elsewhere(TYPES, list(BODIES)).items():
         with subtests.test(name):
+            ann.descope.requests.clear()
             response = ann.client.post(
                 f"/step-up{path}",
                 headers=ann.headers | {"Content-Type": row},

@@ -182,7 +182,6 @@ def test_routes_that_need_no_session_decide_themselves(
 
 def test_condition_of_the_app_never_runs_without_a_session(ann: Person) -> None:
     """So a step-up of a session that ran out cannot be finished there."""
-    asked: list[bool] = []
 
     def always() -> bool:
         raise AssertionError
@@ -198,4 +197,4 @@ def test_condition_of_the_app_never_runs_without_a_session(ann: Person) -> None:
 
     answer = TestClient(app, base_url=ORIGIN).post("/step-up/otp/verify", json=proof)
 
-    assert (answer.status_code, asked) == (401, [])
+    assert answer.status_code == 401

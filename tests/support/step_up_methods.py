@@ -316,7 +316,6 @@ WITH_REFRESH_TOKEN = [path for path in BODIES if path.endswith("/start")] + [
 ]
 
 each_route = pytest.mark.parametrize("path", list(BODIES))
-each_route_with_session = pytest.mark.parametrize("path", WITH_SESSION)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ def test_passkey_is_only_asked_for_on_pages_of_the_app(
     }
     for name, headers in rows.items():
         with subtests.test(name):
+            ann.descope.requests.clear()
             response = ann.client.post(
                 "/step-up/passkey/start",
                 headers=ann.tokens.headers | headers,

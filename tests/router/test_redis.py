@@ -147,6 +147,7 @@ def test_counting_is_atomic_over_event_loops(
     assert sorted(passed) == [False] * 43 + [True] * 7
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_window_moves(limiter: Callable[[StepUpLimits], Limiter]) -> None:
     """A try counts until it is as old as the window, not until a full minute or so."""
@@ -161,6 +162,7 @@ async def test_window_moves(limiter: Callable[[StepUpLimits], Limiter]) -> None:
     assert not await passes(counting)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_several_limits_in_one_all_hold(limiter: Callable[[StepUpLimits], Limiter]) -> None:
     """A short and a long window together."""

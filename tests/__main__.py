@@ -14,7 +14,9 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PYTHON: Final = sys.executable
-PYTEST: Final = ("-m", "pytest", "tests", "-q", "-n", "auto", "--dist", "worksteal", "-m")
+# One process more than there are cores: some tests wait for a thread or a server.
+PROCESSES: Final = str((os.cpu_count() or 1) + 1)
+PYTEST: Final = ("-m", "pytest", "tests", "-q", "-n", PROCESSES, "--dist", "worksteal", "-m")
 APART: Final = "not browser and not sdk and not slow and not alone"  # .ci/run runs these afterwards
 
 CHECKS: Final = {

@@ -102,8 +102,7 @@ def _add_layer(app: Any) -> None:
             stack = build()
         finally:
             app.exception_handlers, app.router = handlers, router
-        # Outside of every middleware, whenever it is added: CORSMiddleware would overwrite the
-        # field.
+        # Outside of every middleware, whenever it is added: CORSMiddleware overwrites the field.
         return _outermost_but_one(stack, RefusalLayer)
 
     app.build_middleware_stack = build_with_layer

@@ -20,6 +20,7 @@ from fastapi_stepup.errors import (
     ConfigurationError,
     OneTimeUnavailable,
     StepUpBusy,
+    StepUpError,
     StepUpRequired,
     Unauthenticated,
 )
@@ -247,37 +248,29 @@ async def test_settling_is_not_interrupted() -> None:
                 pass
 
 
-def test_task_that_is_cancelled_while_settling_has_used_it() -> None:
-    """Asyncio cancels what anyio shields, so the store may not learn of it; the process does."""
+@pytest.mark.parametrize(
+    ("error", "then"),
+    [(None, StepUpRequired), (LookupError(), StepUpBusy)],
+    ids=["use", "give-back"],
+)
+def test_task_that_is_cancelled_while_settling(
+    error: Exception | None, then: type[StepUpError]
+) -> None:
+    """Asyncio cancels what anyio shields, so the store may not learn of it.
+
+    The process knows of a use; what was given back is held until its lease ends.
+    """
 
     async def run(guard: StepUpGuard, ann: OneTime) -> None:
         async def use() -> None:
             async with guard.once(asking(ann), "pay"):
-                pass
+                if error is not None:
+                    raise error
 
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(use(), 0.1)
-        with pytest.raises(StepUpRequired):
+        with pytest.raises(then):
             await use()
-
-    with OneTime() as ann:
-        guard = StepUpGuard.for_descope(PROJECT, one_time=SlowStore(0, 5))
-        with ann.descope.attach(guard):
-            asyncio.run(run(guard, ann))
-
-
-def test_task_that_is_cancelled_while_giving_back_has_used_nothing() -> None:
-    """The store frees it when the lease ends."""
-
-    async def run(guard: StepUpGuard, ann: OneTime) -> None:
-        async def fail() -> None:
-            async with guard.once(asking(ann), "pay"):
-                raise LookupError
-
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(fail(), 0.1)
-        with pytest.raises(StepUpBusy):
-            await fail()
 
     with OneTime() as ann:
         guard = StepUpGuard.for_descope(PROJECT, one_time=SlowStore(0, 5))
